@@ -1,0 +1,1 @@
+//! On-prem Exchange over EWS: a calendar source.

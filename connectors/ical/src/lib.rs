@@ -1,0 +1,1 @@
+//! iCalendar files, folders and https feeds: a calendar source.

@@ -1,0 +1,1 @@
+//! Model, connector traits, engine and store of calbridge.

@@ -1,0 +1,1 @@
+//! Exchange and Planner as local servers that speak the real protocols, with fault injection.

@@ -1,0 +1,1 @@
+//! One iCalendar file a mailbox: a calendar sink.

@@ -1,0 +1,1 @@
+//! Jobcenter Planner's external calendar service: a calendar sink.

@@ -1,0 +1,2 @@
+//! The calbridge program.
+fn main() {}
