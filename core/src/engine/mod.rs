@@ -1,1 +1,34 @@
-//! The engine.
+//! The engine: views in, writes out.
+//!
+//! Connectors only ever update views. The next writes are derived from them in three pure stages without
+//! I/O, and nothing that was derived is stored:
+//!
+//! 1. [`project`]: what a source view means for the sink, under the rules, now. Free of history.
+//! 2. [`decide`](mod@decide): one row and what is desired of it, to an intent. The one place with the rules
+//!    of who wins.
+//! 3. [`schedule`](mod@schedule): the intents of a calendar, to writes or held ones: order, retry times, guard.
+//!
+//! Around them: [`link`](mod@link) gives views their rows, [`identity`] pairs what vanished with what
+//! appeared, [`inventory`] takes in what a sink lists, [`outcome`] takes in what became of writes. The loop
+//! ([`Engine`]) pulls, plans and applies per calendar, one step after the other; [`Service`] runs it by
+//! interval, daily times and hints.
+
+mod config;
+pub mod decide;
+mod fingerprint;
+pub mod guard;
+pub mod identity;
+pub mod inventory;
+pub mod link;
+pub mod outcome;
+pub mod project;
+mod row;
+pub mod schedule;
+mod sync_config;
+
+pub use config::{Daily, GuardLimits, PrivateRule, Rules, RulesConfig, WindowConfig};
+pub use fingerprint::{Fingerprinter, Prints};
+pub use row::{
+    Agreed, Attempt, DeadLetter, LinkId, OnSink, Retry, Row, SinkView, SourceView, ViewId,
+};
+pub use sync_config::{Direction, OnLeave, RosterConfig, RosterFrom, ScheduleConfig, SyncConfig};

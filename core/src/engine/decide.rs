@@ -1,0 +1,273 @@
+//! One row and what is desired of it, to an intent: the one place with the rules of who wins.
+//!
+//! One way, in the order in which the rules are asked:
+//!
+//! | # | the row | desired | intent |
+//! |---|---|---|---|
+//! | 1 | the sink says the record is the other system's | any | nothing |
+//! | 2 | refused for good, for just this | any | nothing |
+//! | 3 | a write was sent and its fate is unknown, and it cannot be repeated safely | any | probe, or stop |
+//! | 4 | record on the sink | absent | delete |
+//! | 5 | record on the sink, source moved to the past since it was agreed | past | delete |
+//! | 6 | record on the sink, agreed | past, unchanged | nothing |
+//! | 7 | record on the sink, source as agreed, sink as agreed | present | nothing |
+//! | 8 | record on the sink, source changed | present | update |
+//! | 9 | record on the sink, sink changed | present | put back |
+//! | 10 | record on the sink, nothing agreed, same content | present, past | adopt |
+//! | 11 | record on the sink, nothing agreed, other or unknown content | present | update |
+//! | 12 | no record, never known, starts early enough | present | create |
+//! | 13 | no record, known before | present | create |
+//! | 14 | no record | absent, past, or not to be sent any more | nothing |
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::project::{Absence, Desired};
+use super::{Fingerprinter, OnSink, Prints, Row};
+use crate::connector::Op;
+use crate::model::Content;
+use jiff::tz::TimeZone;
+
+/// What the planner knows besides the row.
+#[derive(Debug, Clone)]
+pub struct DecideContext<'a> {
+    /// Makes fingerprints.
+    pub prints: &'a Fingerprinter,
+    /// The zone whose wall clock the sink keeps, if it does.
+    pub wall_clock: Option<&'a TimeZone>,
+    /// Changes when rules or the sink's connector change; dead letters are bound to it.
+    pub basis: &'a str,
+    /// Writing twice with the same external id never makes two records.
+    pub idempotent_upsert: bool,
+    /// The sink can tell what became of an attempt.
+    pub probe: bool,
+    /// The present instant.
+    pub now: Timestamp,
+}
+
+/// What shall be done about a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Intent {
+    /// Nothing.
+    Nothing,
+    /// Make a record.
+    Create {
+        /// What it shall hold.
+        content: Content,
+    },
+    /// Bring the record to what the source holds now.
+    Update {
+        /// What it shall hold.
+        content: Content,
+    },
+    /// Bring the record back: the sink changed it.
+    PutBack {
+        /// What it shall hold.
+        content: Content,
+    },
+    /// Remove the record.
+    Delete,
+    /// Take note that both sides hold the same; no write.
+    Adopt {
+        /// What both hold.
+        content: Content,
+    },
+    /// Ask what became of the attempt.
+    Probe,
+    /// Wait for an operator: nobody can tell what became of the attempt.
+    Stop,
+}
+
+impl Intent {
+    /// The write that it comes to, if any.
+    #[must_use]
+    pub fn op(&self) -> Option<Op> {
+        match self {
+            Self::Create { .. } => Some(Op::Create),
+            Self::Update { .. } | Self::PutBack { .. } => Some(Op::Update),
+            Self::Delete => Some(Op::Delete),
+            Self::Nothing | Self::Adopt { .. } | Self::Probe | Self::Stop => None,
+        }
+    }
+
+    /// What the record shall hold afterwards.
+    #[must_use]
+    pub fn content(&self) -> Option<&Content> {
+        match self {
+            Self::Create { content }
+            | Self::Update { content }
+            | Self::PutBack { content }
+            | Self::Adopt { content } => Some(content),
+            Self::Nothing | Self::Delete | Self::Probe | Self::Stop => None,
+        }
+    }
+}
+
+/// Why: the rule that applied. `explain` puts it into words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The record belongs to the other system.
+    Foreign,
+    /// It was refused for good, and nothing has changed since.
+    Refused,
+    /// A write's fate is unknown.
+    FateUnknown,
+    /// The sink shall hold nothing.
+    Absent(Absence),
+    /// It was moved into the past.
+    MovedToPast,
+    /// It lies in the past.
+    Past,
+    /// Both sides are as agreed.
+    InStep,
+    /// The source changed.
+    SourceChanged,
+    /// The sink changed.
+    SinkChanged,
+    /// The record was there before us and holds the same.
+    Same,
+    /// The record was there before us and holds something else.
+    Different,
+    /// The event is new to the sink.
+    New,
+    /// The sink lost the record.
+    Lost,
+    /// It started too early to be sent for the first time.
+    TooEarly,
+}
+
+/// An intent and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What shall be done.
+    pub intent: Intent,
+    /// Why.
+    pub reason: Reason,
+}
+
+fn decision(intent: Intent, reason: Reason) -> Decision {
+    Decision { intent, reason }
+}
+
+/// Decides about a row.
+#[must_use]
+pub fn decide(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Decision {
+    if row.sink.foreign {
+        return decision(Intent::Nothing, Reason::Foreign);
+    }
+    let decided = decide_open(row, desired, context);
+    if is_refused(row, &decided.intent, context) {
+        return decision(Intent::Nothing, Reason::Refused);
+    }
+    decided
+}
+
+/// Whether the same write was refused for good, on the same basis.
+fn is_refused(row: &Row, intent: &Intent, context: &DecideContext<'_>) -> bool {
+    let (Some(dead), Some(op)) = (&row.dead, intent.op()) else {
+        return false;
+    };
+    let desired = intent.content().map(|content| print(content, context));
+    // A refused create and a refused update of the same content are the same refusal.
+    let same_kind = (dead.op == Op::Delete) == (op == Op::Delete);
+    dead.basis == context.basis && same_kind && dead.desired == desired
+}
+
+fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Decision {
+    let state = match row.sink.state {
+        OnSink::Unknown if !context.idempotent_upsert => {
+            let intent = if context.probe {
+                Intent::Probe
+            } else {
+                Intent::Stop
+            };
+            return decision(intent, Reason::FateUnknown);
+        }
+        // A sink that takes external ids from us answers a repeated write by what it holds: repeating is the
+        // probe. What was attempted tells which write fits.
+        OnSink::Unknown => match row.attempt.as_ref().map(|attempt| attempt.op) {
+            Some(Op::Create) if row.agreed.is_none() => Known::MaybeCreated,
+            _ => Known::MaybePresent,
+        },
+        OnSink::Present => Known::Present,
+        OnSink::Absent => Known::Absent,
+    };
+    match desired {
+        Desired::Absent { why } => match state {
+            Known::Absent => decision(Intent::Nothing, Reason::Absent(*why)),
+            _ => decision(Intent::Delete, Reason::Absent(*why)),
+        },
+        Desired::Past { content } => past(row, state, content, context),
+        Desired::Present { content, creatable } => {
+            present(row, state, content, *creatable, context)
+        }
+    }
+}
+
+/// What is known of the record on the sink.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Absent,
+    Present,
+    /// A first create was sent and not answered.
+    MaybeCreated,
+    /// A write to a known record was sent and not answered.
+    MaybePresent,
+}
+
+fn past(row: &Row, state: Known, content: &Content, context: &DecideContext<'_>) -> Decision {
+    match (state, &row.agreed) {
+        (Known::Absent, _) => decision(Intent::Nothing, Reason::Past),
+        (_, Some(agreed)) if !same(&agreed.source, content, context) => {
+            decision(Intent::Delete, Reason::MovedToPast)
+        }
+        _ => decision(Intent::Nothing, Reason::Past),
+    }
+}
+
+fn present(
+    row: &Row,
+    state: Known,
+    content: &Content,
+    creatable: bool,
+    context: &DecideContext<'_>,
+) -> Decision {
+    let content = content.clone();
+    match state {
+        Known::Absent if row.agreed.is_some() => decision(Intent::Create { content }, Reason::Lost),
+        Known::Absent if creatable => decision(Intent::Create { content }, Reason::New),
+        Known::Absent => decision(Intent::Nothing, Reason::TooEarly),
+        Known::MaybeCreated => decision(Intent::Create { content }, Reason::FateUnknown),
+        Known::MaybePresent => decision(Intent::Update { content }, Reason::FateUnknown),
+        Known::Present => match (&row.agreed, &row.sink.content) {
+            (Some(agreed), _) if !same(&agreed.source, &content, context) => {
+                decision(Intent::Update { content }, Reason::SourceChanged)
+            }
+            (Some(agreed), Some(held)) if !same(&agreed.sink, held, context) => {
+                decision(Intent::PutBack { content }, Reason::SinkChanged)
+            }
+            (Some(_), Some(_)) => decision(Intent::Nothing, Reason::InStep),
+            (None, Some(held)) if print(held, context).agrees_with(&print(&content, context)) => {
+                decision(Intent::Adopt { content }, Reason::Same)
+            }
+            (Some(_) | None, None) | (None, Some(_)) => {
+                decision(Intent::Update { content }, Reason::Different)
+            }
+        },
+    }
+}
+
+/// The fingerprints of `content` as this sink's times are compared.
+#[must_use]
+pub fn print(content: &Content, context: &DecideContext<'_>) -> Prints {
+    context.prints.of(content, context.wall_clock)
+}
+
+/// Whether `content` is what was agreed. Another version of the canonical form is no difference: it is
+/// based anew without writing.
+fn same(agreed: &Prints, content: &Content, context: &DecideContext<'_>) -> bool {
+    let now = print(content, context);
+    agreed.version != now.version || agreed.differing(&now).is_empty()
+}

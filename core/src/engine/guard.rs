@@ -1,0 +1,73 @@
+//! The guard: deletes that look like an accident wait for an operator.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{GuardLimits, OnSink, Row};
+
+/// What the guard looks back at.
+#[derive(Debug, Clone, Default)]
+pub struct GuardHistory {
+    /// The units ([`Row::unit`]) of this calendar whose records were deleted in the last 24 hours.
+    pub deleted: BTreeSet<String>,
+    /// All deletes of the connection are stopped, because too many of its calendars are held.
+    pub stopped: bool,
+}
+
+/// How far back deletes count.
+pub const GUARD_SPAN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether the planned deletes of a calendar are to be held.
+///
+/// `rows` are all rows of the calendar, `planned` those whose records would be deleted without anybody's
+/// approval.
+#[must_use]
+pub fn holds(rows: &[Row], planned: &[&Row], history: &GuardHistory, limits: &GuardLimits) -> bool {
+    if planned.is_empty() {
+        return false;
+    }
+    if history.stopped {
+        return true;
+    }
+    let mut held_by_sink: BTreeSet<String> = rows
+        .iter()
+        .filter(|row| row.sink.state == OnSink::Present && !row.sink.foreign)
+        .map(Row::unit)
+        .collect();
+    let before = held_by_sink.len() + history.deleted.difference(&held_by_sink).count();
+    let mut going: BTreeSet<String> = planned.iter().map(|row| row.unit()).collect();
+    // A series counts as going only if nothing of it stays.
+    let staying: BTreeSet<String> = rows
+        .iter()
+        .filter(|row| row.sink.state == OnSink::Present && !row.sink.foreign)
+        .filter(|row| !planned.iter().any(|other| other.link == row.link))
+        .map(Row::unit)
+        .collect();
+    for unit in &going {
+        if !staying.contains(unit) {
+            held_by_sink.remove(unit);
+        }
+    }
+    going.extend(history.deleted.iter().cloned());
+    let empties = held_by_sink.is_empty() && before > count(limits.empty_above);
+    let many =
+        going.len() > count(limits.count) && going.len() * 100 > before * count(limits.percent);
+    empties || many
+}
+
+fn count(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// Whether a delete of this row was approved: after it was first held.
+#[must_use]
+pub fn is_approved(row: &Row) -> bool {
+    matches!((row.approved, row.held_since), (Some(approved), Some(held)) if approved >= held)
+}
+
+/// The beginning of the time that counts.
+#[must_use]
+pub fn since(now: Timestamp) -> Timestamp {
+    now.checked_sub(GUARD_SPAN).unwrap_or(Timestamp::MIN)
+}

@@ -1,0 +1,129 @@
+//! Takes in what a sink lists.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{OnSink, Row};
+use crate::connector::{InventoryBounds, InventoryEntry, SinkCapabilities};
+use crate::model::{EventKey, Window};
+
+/// What an inventory changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Taken {
+    /// The row's view of the sink is another one now.
+    Changed {
+        /// Position of the row.
+        row: usize,
+        /// As it is now.
+        now: Box<Row>,
+    },
+    /// A record that no row stands for.
+    Unmatched {
+        /// Position of the entry.
+        entry: usize,
+        /// The key that stands for it until a source view claims it.
+        key: EventKey,
+    },
+}
+
+/// Compares a complete inventory of one calendar with its rows.
+///
+/// Absence counts only inside the inventory's bounds, and only for rows that were acknowledged before it
+/// `began`, less the time that the sink may take to show our writes. Entries that are listed twice count once.
+#[must_use]
+pub fn take(
+    rows: &[Row],
+    entries: &[InventoryEntry],
+    window: Window,
+    began: Timestamp,
+    sink: &SinkCapabilities,
+) -> Vec<Taken> {
+    let mut taken = Vec::new();
+    let by_remote: HashMap<String, usize> = rows
+        .iter()
+        .enumerate()
+        .filter_map(|(position, row)| Some((row.sink.remote.as_ref()?.id.to_lowercase(), position)))
+        .collect();
+    let settled = began
+        .checked_sub(SignedDuration::from_millis(
+            i64::try_from(sink.own_write_delay_ms).unwrap_or(i64::MAX),
+        ))
+        .unwrap_or(began);
+    let mut listed: HashSet<usize> = HashSet::new();
+    let mut unmatched: HashSet<String> = HashSet::new();
+
+    for (position, entry) in entries.iter().enumerate() {
+        let id = entry.remote.id.to_lowercase();
+        let Some(&row) = by_remote.get(&id) else {
+            let key = entry
+                .key
+                .clone()
+                .or_else(|| EventKey::new(&entry.remote.id, None).ok());
+            if let (true, Some(key)) = (unmatched.insert(id), key) {
+                taken.push(Taken::Unmatched {
+                    entry: position,
+                    key,
+                });
+            }
+            continue;
+        };
+        let Some(known) = rows.get(row).filter(|_| listed.insert(row)) else {
+            continue;
+        };
+        if is_recent(known, settled) {
+            continue;
+        }
+        let mut now = known.clone();
+        now.sink.state = OnSink::Present;
+        now.sink.remote = Some(entry.remote.clone());
+        if entry.content.is_some() {
+            now.sink.content = entry.content.clone();
+        }
+        now.attempt = None;
+        if now != *known {
+            taken.push(Taken::Changed {
+                row,
+                now: Box::new(now),
+            });
+        }
+    }
+
+    for (position, row) in rows.iter().enumerate() {
+        if listed.contains(&position)
+            || row.sink.state == OnSink::Absent
+            || is_recent(row, settled)
+            || !is_inside(row, window, sink.inventory)
+        {
+            continue;
+        }
+        let mut now = row.clone();
+        now.sink.state = OnSink::Absent;
+        now.attempt = None;
+        taken.push(Taken::Changed {
+            row: position,
+            now: Box::new(now),
+        });
+    }
+    taken
+}
+
+/// Whether the sink acknowledged, or was sent, a write so late that the inventory may not show it.
+fn is_recent(row: &Row, settled: Timestamp) -> bool {
+    row.sink.acknowledged.is_some_and(|at| at >= settled)
+        || row
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.at >= settled)
+}
+
+/// Whether the inventory would have listed the record. One that reaches over an edge of the window is left
+/// alone whatever the bounds.
+fn is_inside(row: &Row, window: Window, bounds: Option<InventoryBounds>) -> bool {
+    let Some(content) = &row.sink.content else {
+        // An attempt without an acknowledged content: what was sent lay in the window of the plan.
+        return row.attempt.is_some();
+    };
+    let (start, end) = content.time.span_in(&jiff::tz::TimeZone::UTC);
+    bounds.is_some() && window.contains(start) && end <= window.end()
+}

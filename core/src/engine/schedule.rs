@@ -1,0 +1,116 @@
+//! The intents of a calendar, to writes or held ones: retry times, guard, order.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::decide::{Decision, Intent};
+use super::guard::{self, GuardHistory};
+use super::{GuardLimits, LinkId, Row};
+use crate::connector::Op;
+
+/// A write that is due.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Due {
+    /// The row.
+    pub link: LinkId,
+    /// What shall be done: one of the writing intents.
+    pub intent: Intent,
+}
+
+/// What a plan comes to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Schedule {
+    /// Writes in the order in which they are to be sent.
+    pub due: Vec<Due>,
+    /// Deletes that the guard holds.
+    pub held: Vec<LinkId>,
+    /// Rows that were held and are not any more: their cause vanished.
+    pub released: Vec<LinkId>,
+    /// Writes that wait for a time to pass, with the earliest of those times.
+    pub waiting: usize,
+    /// When the first of the waiting ones is due.
+    pub next: Option<Timestamp>,
+}
+
+/// Schedules the decisions of one calendar. `rows` and `decisions` go together by position.
+///
+/// Creates and updates come before deletes, so that time that stays busy never shows as free in between; each
+/// in the order of their start. Held deletes block nothing else.
+#[must_use]
+pub fn schedule(
+    rows: &[Row],
+    decisions: &[Decision],
+    history: &GuardHistory,
+    limits: &GuardLimits,
+    now: Timestamp,
+) -> Schedule {
+    let mut schedule = Schedule::default();
+    let mut due: Vec<(&Row, &Decision)> = Vec::new();
+    for (row, decision) in rows.iter().zip(decisions) {
+        if decision.intent.op().is_none() {
+            continue;
+        }
+        match &row.retry {
+            Some(retry) if retry.not_before > now => {
+                schedule.waiting += 1;
+                schedule.next = Some(
+                    schedule
+                        .next
+                        .map_or(retry.not_before, |next| next.min(retry.not_before)),
+                );
+            }
+            _ => due.push((row, decision)),
+        }
+    }
+
+    let deletes: Vec<&Row> = due
+        .iter()
+        .filter(|(row, decision)| {
+            decision.intent.op() == Some(Op::Delete) && !guard::is_approved(row)
+        })
+        .map(|(row, _)| *row)
+        .collect();
+    let held: BTreeSet<LinkId> = if guard::holds(rows, &deletes, history, limits) {
+        deletes.iter().map(|row| row.link).collect()
+    } else {
+        BTreeSet::new()
+    };
+    schedule.held = held.iter().copied().collect();
+    // An approval outlives a write that does not go through.
+    schedule.released = rows
+        .iter()
+        .zip(decisions)
+        .filter(|(row, decision)| {
+            let approved_delete =
+                decision.intent.op() == Some(Op::Delete) && guard::is_approved(row);
+            row.held_since.is_some() && !held.contains(&row.link) && !approved_delete
+        })
+        .map(|(row, _)| row.link)
+        .collect();
+
+    due.retain(|(row, _)| !held.contains(&row.link));
+    due.sort_by_key(|(row, decision)| {
+        (
+            decision.intent.op() == Some(Op::Delete),
+            start(row, decision),
+            row.link,
+        )
+    });
+    schedule.due = due
+        .into_iter()
+        .map(|(row, decision)| Due {
+            link: row.link,
+            intent: decision.intent.clone(),
+        })
+        .collect();
+    schedule
+}
+
+fn start(row: &Row, decision: &Decision) -> Option<Timestamp> {
+    decision
+        .intent
+        .content()
+        .or(row.sink.content.as_ref())
+        .map(|content| content.time.span_in(&jiff::tz::TimeZone::UTC).0)
+}
