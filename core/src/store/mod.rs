@@ -239,9 +239,12 @@ pub struct SourcePage {
 /// What a round has brought so far.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RoundChanges {
-    /// Views that are gone: marked so, or not seen though they overlap a range that was listed completely.
+    /// Views that are gone: marked so in this round or in an earlier one that was broken off after its
+    /// checkpoint, and not seen since; or not seen in this round though they overlap a range that was listed
+    /// completely.
     pub vanished: Vec<SourceView>,
-    /// Views that were new in this round.
+    /// Views that are new: they were new in this round, or in an earlier one that was broken off, and no sync
+    /// has a row for them.
     pub appeared: Vec<SourceView>,
 }
 
@@ -262,6 +265,9 @@ pub struct RoundEnd {
     pub covered: Coverage,
     /// What the cursor is bound to.
     pub binding: String,
+    /// A cursor that is good once the end is stored; kept back until now because the feed listed ranges
+    /// completely, and what is missing there is only known at the end.
+    pub checkpoint: Option<Cursor>,
     /// Whether the round listed the whole window.
     pub full: bool,
     /// When it ended.
