@@ -82,13 +82,22 @@ impl Fault {
     /// Strikes the next call of any operation once.
     #[must_use]
     pub fn once(kind: impl Into<FaultKind>) -> Self {
-        Self { operation: None, mailbox: None, first: 1, count: Some(1), kind: kind.into() }
+        Self {
+            operation: None,
+            mailbox: None,
+            first: 1,
+            count: Some(1),
+            kind: kind.into(),
+        }
     }
 
     /// Strikes every call.
     #[must_use]
     pub fn always(kind: impl Into<FaultKind>) -> Self {
-        Self { count: None, ..Self::once(kind) }
+        Self {
+            count: None,
+            ..Self::once(kind)
+        }
     }
 
     /// Only this operation.
@@ -120,10 +129,14 @@ impl Fault {
     }
 
     fn matches<S: AsRef<str>>(&self, operation: &str, mailboxes: &[S]) -> bool {
-        self.operation.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(operation))
+        self.operation
+            .as_ref()
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(operation))
             && self.mailbox.as_ref().is_none_or(|wanted| {
                 let wanted = wanted.to_lowercase();
-                mailboxes.iter().any(|mailbox| mailbox.as_ref().to_lowercase() == wanted)
+                mailboxes
+                    .iter()
+                    .any(|mailbox| mailbox.as_ref().to_lowercase() == wanted)
             })
     }
 }
@@ -147,7 +160,10 @@ impl FaultKind {
     /// A kind that the server interprets.
     #[must_use]
     pub fn protocol(name: &str, argument: Option<&str>) -> Self {
-        Self::Protocol { name: name.to_owned(), argument: argument.map(str::to_owned) }
+        Self::Protocol {
+            name: name.to_owned(),
+            argument: argument.map(str::to_owned),
+        }
     }
 }
 
@@ -192,7 +208,9 @@ pub enum TransportFault {
 #[non_exhaustive]
 pub enum FaultSpecError {
     /// There is no `=`.
-    #[error("a fault is written OPERATION[@MAILBOX][#NTH][*COUNT]=KIND[:ARGUMENT], but there is no `=`")]
+    #[error(
+        "a fault is written OPERATION[@MAILBOX][#NTH][*COUNT]=KIND[:ARGUMENT], but there is no `=`"
+    )]
     NoKind,
     /// No operation before the `=`.
     #[error("a fault must begin with an operation's name, or with * for all operations")]
@@ -254,7 +272,13 @@ impl FromStr for Fault {
             None if rest.is_empty() => None,
             None => return Err(FaultSpecError::NoOperation),
         };
-        Ok(Self { operation, mailbox, first, count, kind: kind.parse()? })
+        Ok(Self {
+            operation,
+            mailbox,
+            first,
+            count,
+            kind: kind.parse()?,
+        })
     }
 }
 
@@ -262,7 +286,10 @@ fn whole_number(sign: char, text: &str) -> Result<u32, FaultSpecError> {
     text.parse()
         .ok()
         .filter(|number| *number > 0)
-        .ok_or_else(|| FaultSpecError::Number { sign, text: text.to_owned() })
+        .ok_or_else(|| FaultSpecError::Number {
+            sign,
+            text: text.to_owned(),
+        })
 }
 
 impl fmt::Display for Fault {
@@ -291,7 +318,10 @@ impl FromStr for FaultKind {
             Some((name, argument)) => (name.trim(), Some(argument)),
             None => (text.trim(), None),
         };
-        let need = |expected| FaultSpecError::Argument { kind: name.to_owned(), expected };
+        let need = |expected| FaultSpecError::Argument {
+            kind: name.to_owned(),
+            expected,
+        };
         let status = || {
             argument
                 .and_then(|code| StatusCode::from_bytes(code.trim().as_bytes()).ok())
@@ -340,12 +370,21 @@ impl fmt::Display for FaultKind {
             }
             Self::Transport(TransportFault::Raw(bytes)) => {
                 let text = String::from_utf8_lossy(bytes);
-                let text = text.replace('\\', "\\\\").replace('\r', "\\r").replace('\n', "\\n");
+                let text = text
+                    .replace('\\', "\\\\")
+                    .replace('\r', "\\r")
+                    .replace('\n', "\\n");
                 write!(f, "raw:{text}")
             }
             Self::Transport(TransportFault::Twice) => f.write_str("twice"),
-            Self::Protocol { name, argument: None } => f.write_str(name),
-            Self::Protocol { name, argument: Some(argument) } => write!(f, "{name}:{argument}"),
+            Self::Protocol {
+                name,
+                argument: None,
+            } => f.write_str(name),
+            Self::Protocol {
+                name,
+                argument: Some(argument),
+            } => write!(f, "{name}:{argument}"),
         }
     }
 }
@@ -390,7 +429,9 @@ impl FaultPlan {
     /// A plan with these faults.
     #[must_use]
     pub fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
-        Self(Mutex::new(faults.into_iter().map(|fault| (fault, 0)).collect()))
+        Self(Mutex::new(
+            faults.into_iter().map(|fault| (fault, 0)).collect(),
+        ))
     }
 
     /// Adds a fault; its count begins now.
@@ -411,11 +452,15 @@ impl FaultPlan {
                 return true;
             }
             *seen = seen.saturating_add(1);
-            let Some(past) = seen.checked_sub(fault.first) else { return true };
+            let Some(past) = seen.checked_sub(fault.first) else {
+                return true;
+            };
             if fault.count.is_none_or(|count| past < count) {
                 struck.push(fault.kind.clone());
             }
-            fault.count.is_none_or(|count| past.saturating_add(1) < count)
+            fault
+                .count
+                .is_none_or(|count| past.saturating_add(1) < count)
         });
         struck
     }
@@ -430,7 +475,9 @@ impl FaultPlan {
 /// Delays happen here. `Some` is the whole answer: the request must not be processed.
 pub async fn before(kinds: &[FaultKind]) -> Option<Reply> {
     for kind in kinds {
-        let FaultKind::Transport(fault) = kind else { continue };
+        let FaultKind::Transport(fault) = kind else {
+            continue;
+        };
         match fault {
             TransportFault::Delay(time) => tokio::time::sleep(*time).await,
             TransportFault::ResetBefore => return Some(Reply::Reset),
@@ -447,14 +494,26 @@ pub async fn before(kinds: &[FaultKind]) -> Option<Reply> {
 #[must_use]
 pub fn after(kinds: &[FaultKind], response: Response) -> Reply {
     for kind in kinds {
-        let FaultKind::Transport(fault) = kind else { continue };
+        let FaultKind::Transport(fault) = kind else {
+            continue;
+        };
         match fault {
             TransportFault::ResetAfter => return Reply::Reset,
             TransportFault::CloseAfter => return Reply::Close,
             TransportFault::HangAfter => return Reply::Hang,
-            TransportFault::Truncate(bytes) => return Reply::Truncate { response, bytes: *bytes },
+            TransportFault::Truncate(bytes) => {
+                return Reply::Truncate {
+                    response,
+                    bytes: *bytes,
+                };
+            }
             TransportFault::StatusAfter(code) => return status_page(*code).into(),
-            TransportFault::Raw(bytes) => return Reply::Raw { bytes: bytes.clone(), close: true },
+            TransportFault::Raw(bytes) => {
+                return Reply::Raw {
+                    bytes: bytes.clone(),
+                    close: true,
+                };
+            }
             TransportFault::Twice => return Reply::Twice(response),
             _ => {}
         }
@@ -520,7 +579,9 @@ mod tests {
 
     #[test]
     fn a_plan_strikes_the_calls_it_names() {
-        let plan = FaultPlan::new(["CreateEvents@A@x.example#2*2=reset-after".parse::<Fault>().unwrap()]);
+        let plan = FaultPlan::new(["CreateEvents@A@x.example#2*2=reset-after"
+            .parse::<Fault>()
+            .unwrap()]);
         let call = |operation: &str, mailbox: &str| plan.strike(operation, &[mailbox]).len();
         assert_eq!(call("CreateEvents", "a@x.example"), 0);
         assert_eq!(call("CreateEvents", "b@x.example"), 0);

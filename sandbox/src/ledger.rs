@@ -69,13 +69,20 @@ impl<D: Clone> Ledger<D> {
     /// How many calls of one operation there were.
     #[must_use]
     pub fn count(&self, operation: &str) -> usize {
-        self.lock().iter().filter(|call| call.operation == operation).count()
+        self.lock()
+            .iter()
+            .filter(|call| call.operation == operation)
+            .count()
     }
 
     /// The calls that a predicate accepts, in order.
     #[must_use]
     pub fn select(&self, accept: impl Fn(&Call<D>) -> bool) -> Vec<Call<D>> {
-        self.lock().iter().filter(|call| accept(call)).cloned().collect()
+        self.lock()
+            .iter()
+            .filter(|call| accept(call))
+            .cloned()
+            .collect()
     }
 
     /// The newest call.
