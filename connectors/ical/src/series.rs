@@ -1,0 +1,197 @@
+//! All `VEVENT`s of one UID, expanded into events.
+
+use std::collections::BTreeMap;
+
+use calbridge_core::model::{
+    Event, EventKey, EventTime, FieldSet, GroupRef, ItemRef, OriginalStart, Window,
+};
+use jiff::civil::DateTime;
+
+use crate::event::Vevent;
+use crate::map::content;
+use crate::recurrence;
+use crate::value::{Length, Moment, Wrong, span};
+use crate::zone::Zones;
+
+/// All `VEVENT`s of one UID.
+#[derive(Debug)]
+pub(crate) struct Series {
+    uid: String,
+    /// Normally one. Several, with different starts, where an exporter gave unrelated events one UID.
+    masters: Vec<Vevent>,
+    /// Changed occurrences, in the order of the file.
+    changed: Vec<Vevent>,
+}
+
+impl Series {
+    /// Sorts out what stands under one UID: of several revisions of the same event or occurrence the one
+    /// with the highest `SEQUENCE` counts, and of equal ones the last in the file.
+    pub(crate) fn new(uid: &str, events: Vec<Vevent>) -> Self {
+        let (changed, mut masters): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .partition(|event| event.replaces.is_some());
+        let newest = masters.iter().map(|event| event.sequence).max();
+        masters.retain(|event| Some(event.sequence) == newest);
+        let mut by_start: BTreeMap<Option<DateTime>, Vevent> = BTreeMap::new();
+        for master in masters {
+            by_start.insert(master.start.as_ref().map(Moment::wall), master);
+        }
+        Self {
+            uid: uid.to_owned(),
+            masters: by_start.into_values().collect(),
+            changed,
+        }
+    }
+
+    /// Where in the file it begins.
+    pub(crate) fn line(&self) -> usize {
+        let first = self.masters.iter().chain(&self.changed);
+        first.map(|event| event.line).min().unwrap_or(0)
+    }
+
+    /// The events that may overlap `window`, with no other fields than `fields`. Single events and changed
+    /// occurrences are given wherever they lie; the caller sorts out what it wants.
+    ///
+    /// # Errors
+    /// [`Wrong`]: nothing of this UID can be told.
+    pub(crate) fn events(
+        &self,
+        window: Window,
+        fields: &FieldSet,
+        zones: &Zones,
+    ) -> Result<Vec<Event>, Wrong> {
+        let mut events = Vec::new();
+        let series = self.masters.iter().position(Vevent::recurs);
+        for (index, master) in self.masters.iter().enumerate() {
+            let Some(start) = &master.start else {
+                continue;
+            };
+            if Some(index) == series {
+                continue;
+            }
+            let time = master.length.from(start, &zones.home)?;
+            if master.recurs() {
+                // A second series under the same UID: nobody could tell their occurrences apart.
+                return Err(Wrong::Rule);
+            }
+            // Unrelated events under one UID have one key; their items stay apart by the start.
+            let ordinal = (index > 0).then(|| start.wall());
+            events.push(self.event(master, None, ordinal, time, fields)?);
+        }
+        let master = series.and_then(|at| self.masters.get(at));
+        let changed = self.changed_by_original(master, zones)?;
+        if let Some(master) = master {
+            for (original, start, length) in occurrences(master, window, zones)? {
+                if !changed.contains_key(&original) {
+                    let time = length.from(&start, &zones.home)?;
+                    events.push(self.event(master, Some(original), None, time, fields)?);
+                }
+            }
+        }
+        for (original, event) in changed {
+            let time = match (&event.start, master) {
+                (Some(start), _) => event.length.from(start, &zones.home)?,
+                // A cancellation need not repeat the times.
+                (None, Some(master)) => match &event.replaces {
+                    Some(replaced) => master.length.from(replaced, &zones.home)?,
+                    None => continue,
+                },
+                (None, None) => continue,
+            };
+            events.push(self.event(event, Some(original), None, time, fields)?);
+        }
+        Ok(events)
+    }
+
+    /// The changed occurrences by what they replace. Without a master (an invitation to one occurrence) they
+    /// stand for themselves.
+    fn changed_by_original(
+        &self,
+        master: Option<&Vevent>,
+        zones: &Zones,
+    ) -> Result<BTreeMap<OriginalStart, &Vevent>, Wrong> {
+        let mut newest: BTreeMap<OriginalStart, &Vevent> = BTreeMap::new();
+        for event in &self.changed {
+            let Some(replaces) = &event.replaces else {
+                continue;
+            };
+            let first = master.and_then(|master| master.start.as_ref());
+            let original = replaces.original(first.unwrap_or(replaces), &zones.home)?;
+            match newest.get(&original) {
+                Some(known) if known.sequence > event.sequence => {}
+                _ => {
+                    newest.insert(original, event);
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    fn event(
+        &self,
+        from: &Vevent,
+        original: Option<OriginalStart>,
+        ordinal: Option<DateTime>,
+        time: EventTime,
+        fields: &FieldSet,
+    ) -> Result<Event, Wrong> {
+        let key = EventKey::new(&self.uid, original).map_err(|_| Wrong::Syntax)?;
+        let mut id = key.as_text();
+        if let Some(start) = ordinal {
+            id = format!("{id}\n\n{start}");
+        }
+        Ok(Event {
+            item: ItemRef::new(id, None).map_err(|_| Wrong::Syntax)?,
+            group: original.map(|_| GroupRef {
+                id: key.uid().to_owned(),
+                version: None,
+            }),
+            content: content(&from.properties, time, fields),
+            cancelled: from.cancelled,
+            origin: None,
+            key,
+        })
+    }
+}
+
+/// The occurrences of a series that may overlap `window`, without those taken out by `EXDATE`.
+fn occurrences(
+    master: &Vevent,
+    window: Window,
+    zones: &Zones,
+) -> Result<Vec<(OriginalStart, Moment, Length)>, Wrong> {
+    let home = &zones.home;
+    let Some(first) = &master.start else {
+        return Ok(Vec::new());
+    };
+    // A day to spare on both sides: what is exact is decided on instants, by the caller.
+    let clock = first.zone(home);
+    let from = clock
+        .to_datetime(window.start())
+        .checked_sub(span(master.length.days() + 1)?)
+        .unwrap_or(DateTime::MIN);
+    let to = clock
+        .to_datetime(window.end())
+        .checked_add(span(1)?)
+        .unwrap_or(DateTime::MAX);
+    let mut starts = BTreeMap::new();
+    if master.rules.is_empty() {
+        starts.insert(first.original(first, home)?, (first.clone(), master.length));
+    }
+    for rule in &master.rules {
+        for wall in recurrence::expand(&rule.text, first.wall(), rule.until, from, to)? {
+            let start = first.with_wall(wall);
+            starts.insert(start.original(first, home)?, (start, master.length));
+        }
+    }
+    for (start, length) in &master.also {
+        starts.insert(start.original(first, home)?, (start.clone(), *length));
+    }
+    for except in &master.except {
+        starts.remove(&except.original(first, home)?);
+    }
+    Ok(starts
+        .into_iter()
+        .map(|(original, (start, length))| (original, start, length))
+        .collect())
+}
