@@ -11,6 +11,7 @@
 //! - [`ledger`]: what was called, kept for tests to ask.
 //! - [`planner`]: Jobcenter Planner's external calendar service.
 
+pub mod exchange;
 pub mod fault;
 pub mod ledger;
 pub mod planner;
