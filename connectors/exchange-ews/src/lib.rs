@@ -1,1 +1,117 @@
-//! On-prem Exchange over EWS: a calendar source.
+//! On-prem Exchange (2013 SP1 to Subscription Edition) over EWS: a calendar source.
+//!
+//! # The system
+//!
+//! Exchange Web Services is SOAP 1.1 over HTTPS. Every operation is a POST to one address
+//! (`/EWS/Exchange.asmx`); the body's root element says which. A service account signs in and acts for one
+//! mailbox per request: by impersonation (a SOAP header, a management role) or as a delegate (rights on each
+//! calendar folder). The `X-AnchorMailbox` header leads the request to the server that holds the mailbox.
+//!
+//! A calendar folder holds singles and masters of series. The occurrences of a series are no items of their
+//! own: a changed, moved or deleted occurrence is a change of its master. Two operations make a feed of
+//! this:
+//!
+//! - **SyncFolderItems** says which items changed since a state that the server issued. It knows neither
+//!   dates nor occurrences. calbridge asks for ids alone: the answer matters, not its content. An unchanged
+//!   calendar costs this one request.
+//! - **FindItem with CalendarView** lists what overlaps a range, series expanded by the server, in at most
+//!   1,000 items; a longer list is asked for in halves of the range. After any change the whole window is
+//!   read this way and reported as a snapshot.
+//!
+//! Which is cheaper than expanding series here is a matter of measurement: `docs/adr/0002-expansion.md`.
+//! Servers that speak EWS and do not expand are recognised by the masters that they put into a view. For
+//! them the folder is listed page by page, masters and exceptions are read by GetItem, and `recurrence`
+//! expands them as Outlook does.
+//!
+//! # Identity
+//!
+//! Item ids change when an item moves, and an occurrence's id changes when it becomes an exception. Events
+//! are matched by iCalendar UID and, within a series, the original start (EWS `RecurrenceId`).
+//!
+//! # Errors
+//!
+//! `error` has the table from EWS response codes to kinds and scopes. Throttling carries the wait that
+//! Exchange asks for (`BackOffMilliseconds`). Where Kommuneklienten logged 5201 (a wait) and 5902 (busy for
+//! too long), the code here is `ews.ErrorServerBusy`; 2958 (no UID) and 2959 (no recurrence id) are kept.
+//!
+//! # Least data
+//!
+//! For times no subject, no body, no place and no attendee is asked for.
+
+mod check;
+mod client;
+mod config;
+mod error;
+mod feed;
+mod items;
+mod map;
+mod recurrence;
+mod request;
+mod response;
+mod series;
+mod soap;
+mod source;
+mod window;
+mod xml;
+mod zones;
+
+use std::sync::Arc;
+
+use calbridge_core::connector::{
+    Capabilities, Connection, Connector, Context, Result, SourceCapabilities,
+};
+use calbridge_core::model::Field;
+
+pub use config::{Access, Auth, Settings};
+pub use source::Exchange;
+
+/// The connector `exchange-ews`.
+#[derive(Debug)]
+pub struct ExchangeEws;
+
+impl Connector for ExchangeEws {
+    const ID: &'static str = "exchange-ews";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const TITLE: &'static str = "On-prem Exchange 2013 SP1 to Subscription Edition (EWS)";
+
+    type Settings = Settings;
+
+    fn capabilities() -> Capabilities {
+        capabilities(10)
+    }
+
+    fn capabilities_with(settings: &Settings) -> Capabilities {
+        capabilities(settings.max_in_flight)
+    }
+
+    fn open(settings: Settings, context: Context) -> Result<Arc<dyn Connection>> {
+        Ok(Arc::new(Exchange::open(settings, context)?))
+    }
+}
+
+fn capabilities(max_in_flight: usize) -> Capabilities {
+    Capabilities {
+        roster: false,
+        source: Some(SourceCapabilities {
+            incremental: true,
+            deletions: true,
+            watch: false,
+            own_write_delay_ms: 0,
+            fields: [
+                Field::Time,
+                Field::ShowAs,
+                Field::Subject,
+                Field::Location,
+                Field::Body,
+                Field::Private,
+                Field::Categories,
+            ]
+            .into_iter()
+            .collect(),
+            max_in_flight,
+        }),
+        sink: None,
+    }
+}
+
+calbridge_core::export_connector!(ExchangeEws);

@@ -1,0 +1,301 @@
+//! The wire: one POST per operation, signed in, on behalf of one mailbox.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use calbridge_core::connector::{Context, Error, ErrorKind, Result, Scope};
+use calbridge_core::http::{
+    Cause, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFailure, HttpResponse, header,
+};
+use calbridge_core::model::Address;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::{Access, Auth, Settings};
+use crate::error::{Charged, WireError, from_code, from_status};
+use crate::request::Body;
+use crate::response::{self, Class, Message};
+use crate::soap::{self, Acting, Envelope, Fault, ServerVersion};
+
+/// An answer that is no fault.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) messages: Vec<Message>,
+}
+
+/// What a server tells about itself along with any answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServerFacts {
+    pub(crate) version: Option<ServerVersion>,
+    /// The `Date` header.
+    pub(crate) clock: Option<Timestamp>,
+}
+
+/// What came of a request, for checks: the facts also where the request failed.
+#[derive(Debug)]
+pub(crate) struct Exchanged {
+    pub(crate) facts: ServerFacts,
+    pub(crate) reply: Result<Reply>,
+    /// Whether the server let the account in.
+    pub(crate) signed_in: bool,
+}
+
+/// Sends requests.
+#[derive(Debug)]
+pub(crate) struct Client {
+    settings: Settings,
+    context: Context,
+    http: Mutex<HttpClient>,
+}
+
+impl Client {
+    /// # Errors
+    /// `Config`.
+    pub(crate) fn new(settings: Settings, context: Context) -> Result<Self> {
+        let http = HttpClient::build(&settings.http, None, &context)?;
+        Ok(Self {
+            settings,
+            context,
+            http: Mutex::new(http),
+        })
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whose budget requests for a mailbox are charged to.
+    pub(crate) fn charged(&self) -> Charged {
+        match self.settings.access {
+            Access::Impersonation => Charged::Mailbox,
+            Access::Delegate => Charged::Account,
+        }
+    }
+
+    /// Sends a request on behalf of a mailbox.
+    ///
+    /// # Errors
+    /// Everything that concerns the request as a whole; errors of single items stay in their messages.
+    pub(crate) async fn call(&self, mailbox: &Address, body: &Body) -> Result<Reply> {
+        self.exchange(Some(mailbox), body).await?.reply
+    }
+
+    /// As [`call`](Self::call), with what the server tells about itself; without a mailbox in the account's
+    /// own name.
+    ///
+    /// # Errors
+    /// Only if there was no answer at all.
+    pub(crate) async fn exchange(
+        &self,
+        mailbox: Option<&Address>,
+        body: &Body,
+    ) -> Result<Exchanged> {
+        let acting = match (self.settings.access, mailbox) {
+            (Access::Impersonation, Some(mailbox)) => {
+                Acting::Impersonating(mailbox.as_str().to_owned())
+            }
+            _ => Acting::Itself,
+        };
+        let headers = self.headers(mailbox)?;
+        let document = soap::envelope(&acting, &body.xml);
+        let http = self.http();
+        let answer = http
+            .post(&self.settings.url, headers, document.into_bytes())
+            .await
+            .map_err(|failure| narrowed(failure, mailbox.is_some()))?;
+        tracing::debug!(
+            operation = body.operation,
+            status = answer.status.as_u16(),
+            bytes = answer.body.len(),
+            "EWS answered."
+        );
+        Ok(self.read(body.operation, &answer))
+    }
+
+    fn http(&self) -> HttpClient {
+        self.http
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Some servers send a second answer after a fault, which would then pass for the answer of the next
+    /// request. The connections so far are given up.
+    fn forget_connections(&self) {
+        if let Ok(fresh) = HttpClient::build(&self.settings.http, None, &self.context) {
+            *self.http.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+
+    fn headers(&self, mailbox: Option<&Address>) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/xml; charset=utf-8"),
+        );
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/xml"));
+        headers.insert(header::AUTHORIZATION, self.authorization()?);
+        if let Some(mailbox) = mailbox
+            && let Ok(value) = HeaderValue::from_str(mailbox.as_str())
+        {
+            headers.insert(HeaderName::from_static("x-anchormailbox"), value);
+        }
+        Ok(headers)
+    }
+
+    /// The secret is asked for each time, so that a changed one is taken up.
+    fn authorization(&self) -> Result<HeaderValue> {
+        let text = match &self.settings.auth {
+            Auth::Basic { user, password } => {
+                let password = self.context.secret(password)?;
+                let pair = SecretString::from(format!("{user}:{}", password.expose_secret()));
+                let coded = base64::engine::general_purpose::STANDARD.encode(pair.expose_secret());
+                SecretString::from(format!("Basic {coded}"))
+            }
+            Auth::Bearer { token } => {
+                let token = self.context.secret(token)?;
+                SecretString::from(format!("Bearer {}", token.expose_secret().trim()))
+            }
+        };
+        let mut value = HeaderValue::from_str(text.expose_secret()).map_err(|_| {
+            Error::config("`auth`: the secret holds characters that HTTP cannot carry")
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    fn read(&self, operation: &'static str, answer: &HttpResponse) -> Exchanged {
+        let mut facts = ServerFacts {
+            version: None,
+            clock: answer.date(),
+        };
+        let status = answer.status.as_u16();
+        let signed_in = !matches!(status, 401 | 403 | 407);
+        let charged = self.charged();
+        // Faults come with 500 by the SOAP rules, with 200 from some servers.
+        if !(answer.status.is_success() || answer.status.is_server_error()) {
+            return Exchanged {
+                facts,
+                reply: Err(from_status(status, retry_after(answer), charged)),
+                signed_in,
+            };
+        }
+        let document = String::from_utf8_lossy(&answer.body);
+        let reply = match soap::read(&document, response::read) {
+            Ok(Envelope { version, body }) => {
+                facts.version = version;
+                match body {
+                    Ok((name, messages)) => self.content(operation, &name, messages),
+                    Err(fault) => {
+                        self.forget_connections();
+                        Err(of_fault(operation, &fault, charged))
+                    }
+                }
+            }
+            Err(_) if answer.status.is_server_error() => {
+                Err(from_status(status, retry_after(answer), charged))
+            }
+            Err(WireError::NotSoap) => Err(from_status(status, None, charged)),
+            Err(error) => {
+                tracing::warn!(
+                    operation,
+                    request_id = answer.header("request-id").unwrap_or("none"),
+                    %error,
+                    "An EWS answer cannot be read."
+                );
+                Err(error.of(operation))
+            }
+        };
+        Exchanged {
+            facts,
+            reply,
+            signed_in,
+        }
+    }
+
+    fn content(
+        &self,
+        operation: &'static str,
+        name: &str,
+        messages: Vec<Message>,
+    ) -> Result<Reply> {
+        if name.strip_suffix("Response") != Some(operation) {
+            self.forget_connections();
+            let mut error = WireError::WrongOperation.of(operation);
+            error.kind = ErrorKind::Transient;
+            return Err(error);
+        }
+        Ok(Reply { messages })
+    }
+
+    /// The one message of an operation that has one.
+    ///
+    /// # Errors
+    /// The message's own error; `Protocol` if there is none.
+    pub(crate) async fn single(&self, mailbox: &Address, body: &Body) -> Result<Message> {
+        let reply = self.call(mailbox, body).await?;
+        let message = reply
+            .messages
+            .into_iter()
+            .next()
+            .ok_or_else(|| WireError::Missing("a response message").of(body.operation))?;
+        self.checked(message, Scope::Calendar)
+    }
+
+    /// A message, or the error that it is.
+    ///
+    /// # Errors
+    /// The message's own.
+    pub(crate) fn checked(&self, message: Message, scope: Scope) -> Result<Message> {
+        match message.class {
+            Class::Success => Ok(message),
+            Class::Warning if message.code == "NoError" => Ok(message),
+            Class::Warning | Class::Error => Err(from_code(
+                &message.code,
+                message.inner.as_deref(),
+                message.back_off_ms,
+                self.charged(),
+                scope,
+            )),
+        }
+    }
+}
+
+/// An answer that is too large or too slow is a matter of the calendar that was asked for: others go on.
+fn narrowed(failure: HttpFailure, of_mailbox: bool) -> Error {
+    let narrow = of_mailbox
+        && matches!(
+            failure.cause,
+            Cause::TooLarge | Cause::Timeout | Cause::BadResponse
+        );
+    let mut error = Error::from(failure);
+    if narrow {
+        error.scope = Scope::Calendar;
+    }
+    error
+}
+
+fn of_fault(operation: &'static str, fault: &Fault, charged: Charged) -> Error {
+    if fault.unknown_operation {
+        return Error::new(
+            ErrorKind::Unsupported,
+            Scope::Connection,
+            "ews.unknown-operation",
+            format!("the server does not know the EWS operation {operation}"),
+        );
+    }
+    from_code(
+        &fault.code,
+        fault.inner.as_deref(),
+        fault.back_off_ms,
+        charged,
+        Scope::Calendar,
+    )
+}
+
+/// `Retry-After` in seconds; the form with a date is not used by IIS.
+fn retry_after(answer: &HttpResponse) -> Option<Duration> {
+    let seconds: u64 = answer.header("retry-after")?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}

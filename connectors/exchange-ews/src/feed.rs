@@ -1,0 +1,280 @@
+//! A feed of one calendar: what changed, and the window.
+//!
+//! SyncFolderItems says whether anything changed since the cursor, and nothing of dates or occurrences. If
+//! something did, the window is read anew (`window.rs`) and reported with a `Snapshot`. The synchronisation
+//! state is taken before the window is read, so that what happens meanwhile shows next time; it goes out with
+//! the last batch, so that nothing it stands for can be lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use calbridge_core::connector::{
+    Change, ChangeBatch, ChangeFeed, ChangesRequest, Cursor, Error, ErrorKind, Result, Scope,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::WireError;
+use crate::request::{self, SYNC_PAGE};
+use crate::response::{ChangeKind, ItemType, Message};
+use crate::source::{Expands, Inner};
+
+/// The most pages of one walk: far more than any mailbox has items for.
+const MAX_PAGES: usize = 20_000;
+
+/// What stands in a cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bookmark {
+    /// The folder's id; it stays while the folder lives.
+    folder: String,
+    /// SyncFolderItems' state.
+    state: String,
+    #[serde(default)]
+    expands: Expands,
+    /// Whether the folder ever showed a series.
+    #[serde(default)]
+    series: bool,
+    /// The greatest time of change; kept where changed exceptions do not show otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newest: Option<Timestamp>,
+}
+
+/// What a walk through SyncFolderItems found.
+struct Walk {
+    state: String,
+    changed: bool,
+    series: bool,
+}
+
+/// The feed.
+pub(crate) struct Feed {
+    inner: Arc<Inner>,
+    request: ChangesRequest,
+    ready: Option<Ready>,
+    ended: bool,
+}
+
+/// What was read and is still to be handed out.
+struct Ready {
+    changes: VecDeque<Change>,
+    cursor: Cursor,
+}
+
+impl Feed {
+    pub(crate) fn new(inner: Arc<Inner>, request: ChangesRequest) -> Self {
+        Self {
+            inner,
+            request,
+            ready: None,
+            ended: false,
+        }
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for Feed {
+    async fn next(&mut self, max: usize) -> Result<Option<ChangeBatch>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut ready = match self.ready.take() {
+            Some(ready) => ready,
+            None => self.inner.collect(&self.request).await?,
+        };
+        let count = ready.changes.len().min(max.max(1));
+        let changes: Vec<Change> = ready.changes.drain(..count).collect();
+        if ready.changes.is_empty() {
+            self.ended = true;
+            return Ok(Some(ChangeBatch {
+                changes,
+                checkpoint: Some(ready.cursor),
+            }));
+        }
+        self.ready = Some(ready);
+        Ok(Some(ChangeBatch {
+            changes,
+            checkpoint: None,
+        }))
+    }
+}
+
+impl Inner {
+    /// Everything that the feed has to tell.
+    async fn collect(&self, request: &ChangesRequest) -> Result<Ready> {
+        // A cursor that cannot be read is of another version: begin anew.
+        let known: Option<Bookmark> = request
+            .cursor
+            .as_ref()
+            .and_then(|cursor| serde_json::from_str(&cursor.0).ok());
+        let (mut mark, mut dirty) = self.walk_from(request, known).await?;
+        if mark.expands == Expands::Unknown {
+            mark.expands = self.expands();
+        }
+        if !dirty && !request.full && mark.expands == Expands::No {
+            // There, changed exceptions leave no trace in SyncFolderItems.
+            dirty = self.newest(request, &mark.folder).await? != mark.newest;
+        }
+        let windows = if dirty || request.full {
+            vec![request.window]
+        } else {
+            request.covered.missing(request.window)
+        };
+        let mut changes = VecDeque::new();
+        for window in windows {
+            let read = self
+                .read_window(request, &mark.folder, window, mark.expands, mark.series)
+                .await?;
+            mark.expands = read.expands;
+            self.learn(read.expands);
+            if read.newest.is_some() {
+                mark.newest = read.newest;
+            }
+            changes.extend(read.changes);
+            changes.push_back(Change::Snapshot { covered: window });
+        }
+        let cursor = serde_json::to_string(&mark).map_err(|_| {
+            Error::new(
+                ErrorKind::Protocol,
+                Scope::Calendar,
+                "ews.cursor",
+                "the cursor cannot be written",
+            )
+        })?;
+        Ok(Ready {
+            changes,
+            cursor: Cursor(cursor),
+        })
+    }
+
+    /// Walks on from a bookmark, or from the beginning where there is none or it is no longer good.
+    async fn walk_from(
+        &self,
+        request: &ChangesRequest,
+        known: Option<Bookmark>,
+    ) -> Result<(Bookmark, bool)> {
+        let mut folder = None;
+        if let Some(known) = known {
+            match self
+                .walk(request, &known.folder, Some(known.state.clone()))
+                .await
+            {
+                Ok(walk) => {
+                    let mark = Bookmark {
+                        state: walk.state,
+                        series: known.series || walk.series,
+                        ..known
+                    };
+                    return Ok((mark, walk.changed));
+                }
+                // A restored or moved mailbox. What is known is kept; the window decides.
+                Err(error) if error.kind == ErrorKind::CursorExpired => {
+                    tracing::info!(
+                        calendar = request.calendar.handle(),
+                        "Exchange lost the synchronisation state; the calendar is read anew."
+                    );
+                    folder = Some(known.folder);
+                }
+                // The folder was made anew.
+                Err(error)
+                    if matches!(
+                        error.code.as_str(),
+                        "ews.ErrorSyncFolderNotFound"
+                            | "ews.ErrorFolderNotFound"
+                            | "ews.ErrorItemNotFound"
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let folder = match folder {
+            Some(folder) => folder,
+            None => self.folder(request).await?,
+        };
+        let walk = self.walk(request, &folder, None).await?;
+        let mark = Bookmark {
+            folder,
+            state: walk.state,
+            expands: Expands::Unknown,
+            series: walk.series,
+            newest: None,
+        };
+        Ok((mark, true))
+    }
+
+    /// The folder's id. Fails where it may not be read.
+    async fn folder(&self, request: &ChangesRequest) -> Result<String> {
+        self.folder_of(&request.calendar).await
+    }
+
+    /// SyncFolderItems to its end.
+    async fn walk(
+        &self,
+        request: &ChangesRequest,
+        folder: &str,
+        state: Option<String>,
+    ) -> Result<Walk> {
+        let mut walk = Walk {
+            state: String::new(),
+            changed: false,
+            series: false,
+        };
+        let mut state = state;
+        for _ in 0..MAX_PAGES {
+            let body = request::sync_folder_items(folder, state.as_deref());
+            let page = self.client.single(&request.calendar.address, &body).await?;
+            let next = page
+                .sync_state
+                .clone()
+                .filter(|state| !state.is_empty())
+                .ok_or_else(|| {
+                    WireError::Missing("a synchronisation state").of("SyncFolderItems")
+                })?;
+            let last = page.includes_last.ok_or_else(|| {
+                WireError::Missing("IncludesLastItemInRange").of("SyncFolderItems")
+            })?;
+            take(&mut walk, &page);
+            // Some servers say "last" on a full page although more is pending.
+            let done = last && page.changes.len() < SYNC_PAGE;
+            let stuck = page.changes.is_empty() && state.as_deref() == Some(next.as_str());
+            state = Some(next.clone());
+            walk.state = next;
+            if done {
+                return Ok(walk);
+            }
+            if stuck {
+                break;
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Protocol,
+            Scope::Calendar,
+            "ews.sync.endless",
+            "EWS SyncFolderItems does not come to an end; the server's answer makes no progress",
+        ))
+    }
+
+    /// When the item that was changed last was changed.
+    async fn newest(&self, request: &ChangesRequest, folder: &str) -> Result<Option<Timestamp>> {
+        let body = request::newest(folder);
+        let message = self.client.single(&request.calendar.address, &body).await?;
+        Ok(message.items.iter().filter_map(|item| item.modified).max())
+    }
+}
+
+fn take(walk: &mut Walk, page: &Message) {
+    for change in &page.changes {
+        match change.kind {
+            ChangeKind::Delete => walk.changed = true,
+            ChangeKind::ReadFlag => {}
+            ChangeKind::Create | ChangeKind::Update => {
+                if change.item.is_appointment() {
+                    walk.changed = true;
+                    walk.series |= change
+                        .item
+                        .item_type
+                        .is_none_or(|t| t == ItemType::RecurringMaster);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading folders and single items.
+
+use std::sync::atomic::Ordering;
+
+use calbridge_core::connector::{Error, ErrorKind, Result, Scope};
+use calbridge_core::model::CalendarRef;
+
+use crate::error::WireError;
+use crate::request::{self, Properties};
+use crate::response::{Item, Message};
+use crate::source::Inner;
+
+/// Below this a batch is not made smaller for a slow server.
+const SMALLEST_BATCH: usize = 5;
+
+/// The code of a message that was not worked on because the ones before it took too long.
+const STOPPED: &str = "ErrorBatchProcessingStopped";
+
+impl Inner {
+    /// The id of a calendar's folder.
+    ///
+    /// # Errors
+    /// `Permission` where it may not be read.
+    pub(crate) async fn folder_of(&self, calendar: &CalendarRef) -> Result<String> {
+        let body = request::get_folder(&self.target(calendar));
+        let message = self.client.single(&calendar.address, &body).await?;
+        let folder = message
+            .folders
+            .into_iter()
+            .next()
+            .filter(|folder| !folder.id.is_empty())
+            .ok_or_else(|| WireError::Missing("a folder").of("GetFolder"))?;
+        if folder.may_read == Some(false) {
+            return Err(no_right());
+        }
+        Ok(folder.id)
+    }
+
+    /// Reads items: one result per id, in order.
+    ///
+    /// # Errors
+    /// What concerns them all: throttling, a lost connection, rights on the mailbox.
+    pub(crate) async fn get_items(
+        &self,
+        calendar: &CalendarRef,
+        ids: &[String],
+        properties: &Properties,
+    ) -> Result<Vec<Result<Item>>> {
+        let mut results: Vec<Result<Item>> = Vec::with_capacity(ids.len());
+        let mut batch = self.batch.load(Ordering::Relaxed).max(1);
+        while results.len() < ids.len() {
+            let rest = ids.get(results.len()..).unwrap_or_default();
+            let part = rest.get(..batch.min(rest.len())).unwrap_or(rest);
+            match self.get_batch(calendar, part, properties).await {
+                Ok(found) if found.is_empty() => {
+                    // The whole batch was put off.
+                    match smaller(batch) {
+                        Some(less) => batch = less,
+                        None => return Err(put_off()),
+                    }
+                }
+                Ok(found) => {
+                    results.extend(found);
+                    let most = self.client.settings().batch;
+                    self.batch.store((batch + 1).min(most), Ordering::Relaxed);
+                }
+                Err(error) => {
+                    let less = match error.code.as_str() {
+                        "ews.ErrorTimeoutExpired" | "http.timeout" => {
+                            smaller(batch.min(part.len()))
+                        }
+                        "http.too-large" => (part.len() > 1).then_some(part.len() / 2),
+                        _ => None,
+                    };
+                    if error.kind == ErrorKind::Throttled
+                        && let Some(less) = smaller(batch)
+                    {
+                        // Next time. Asking again now would only prolong the wait.
+                        self.batch.store(less, Ordering::Relaxed);
+                    }
+                    let Some(less) = less else { return Err(error) };
+                    batch = less;
+                    self.batch.store(batch, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// One request. Gives fewer results than ids if the server stopped in between.
+    async fn get_batch(
+        &self,
+        calendar: &CalendarRef,
+        ids: &[String],
+        properties: &Properties,
+    ) -> Result<Vec<Result<Item>>> {
+        let body = request::get_items(ids, properties);
+        let reply = self.client.call(&calendar.address, &body).await?;
+        let count = reply.messages.len();
+        let mut results = Vec::with_capacity(ids.len());
+        for message in reply.messages {
+            if message.code == STOPPED {
+                return Ok(results);
+            }
+            let result = self.one(message);
+            match result {
+                // One answer for the whole request, or something that concerns more than its item.
+                Err(error) if count < ids.len() && count == 1 => return Err(error),
+                Err(error)
+                    if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Auth)
+                        || error.scope != Scope::Item
+                        || error.code == "ews.ErrorTimeoutExpired" =>
+                {
+                    return Err(error);
+                }
+                result => results.push(result),
+            }
+        }
+        if results.len() != ids.len() {
+            return Err(WireError::Missing("one message per item").of("GetItem"));
+        }
+        Ok(results)
+    }
+
+    fn one(&self, message: Message) -> Result<Item> {
+        let message = self.client.checked(message, Scope::Item)?;
+        message.items.into_iter().next().ok_or_else(|| {
+            let mut error = WireError::Missing("the item of a successful answer").of("GetItem");
+            error.scope = Scope::Item;
+            error
+        })
+    }
+}
+
+fn smaller(batch: usize) -> Option<usize> {
+    (batch > SMALLEST_BATCH).then_some((batch / 2).max(SMALLEST_BATCH))
+}
+
+fn put_off() -> Error {
+    Error::new(
+        ErrorKind::Throttled,
+        Scope::Calendar,
+        "ews.ErrorBatchProcessingStopped",
+        "Exchange stops working on even small requests for this mailbox; it is tried again later",
+    )
+    .retry_after(crate::error::DEFAULT_BACK_OFF)
+}
+
+pub(crate) fn no_right() -> Error {
+    Error::new(
+        ErrorKind::Permission,
+        Scope::Calendar,
+        "ews.folder.no-read-right",
+        "the account sees the calendar folder and may not read its items; grant it at least Reviewer rights, or impersonation",
+    )
+}

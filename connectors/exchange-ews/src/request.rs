@@ -1,0 +1,221 @@
+//! What is asked of servers: the bodies of the EWS operations that are used.
+//!
+//! Element order is fixed by Microsoft's schema (messages.xsd and types.xsd of Exchange 2013 SP1).
+
+use std::fmt::Write as _;
+
+use calbridge_core::model::{Field, FieldSet, Window};
+
+use crate::soap::escape;
+
+/// The most changes that one SyncFolderItems may return (EWS `MaxSyncChangesReturnedType`).
+pub(crate) const SYNC_PAGE: usize = 512;
+/// The most items that one FindItem returns by Exchange's own limit (EWSFindCountLimit).
+pub(crate) const FIND_PAGE: usize = 1000;
+
+/// A request's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Body {
+    /// The name of the operation.
+    pub(crate) operation: &'static str,
+    pub(crate) xml: String,
+}
+
+/// Which folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FolderTarget {
+    /// The primary calendar; of this mailbox, where it is not the acting one's.
+    Primary { mailbox: Option<String> },
+    /// A folder by its id.
+    Id(String),
+    /// The root of the acting account's own folders; only to see whether the server answers.
+    Root,
+}
+
+impl FolderTarget {
+    fn xml(&self) -> String {
+        match self {
+            Self::Primary { mailbox: None } => {
+                r#"<t:DistinguishedFolderId Id="calendar"/>"#.to_owned()
+            }
+            Self::Primary {
+                mailbox: Some(address),
+            } => format!(
+                r#"<t:DistinguishedFolderId Id="calendar"><t:Mailbox><t:EmailAddress>{}</t:EmailAddress></t:Mailbox></t:DistinguishedFolderId>"#,
+                escape(address)
+            ),
+            Self::Id(id) => format!(r#"<t:FolderId Id="{}"/>"#, escape(id)),
+            Self::Root => r#"<t:DistinguishedFolderId Id="msgfolderroot"/>"#.to_owned(),
+        }
+    }
+}
+
+/// Which properties of items. No more than the fields that were asked for, and what identity and
+/// qualification need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Properties {
+    uris: Vec<&'static str>,
+    object_id: bool,
+}
+
+impl Properties {
+    /// For views: what Exchange can answer without opening each item.
+    pub(crate) fn view(fields: &FieldSet) -> Self {
+        let mut uris = vec![
+            "item:ItemClass",
+            "calendar:UID",
+            "calendar:RecurrenceId",
+            "calendar:Start",
+            "calendar:End",
+            "calendar:IsAllDayEvent",
+            "calendar:LegacyFreeBusyStatus",
+            "calendar:IsCancelled",
+            "calendar:CalendarItemType",
+            "calendar:StartTimeZoneId",
+        ];
+        for field in fields.iter() {
+            match field {
+                Field::Subject => uris.push("item:Subject"),
+                Field::Location => uris.push("calendar:Location"),
+                Field::Private => uris.push("item:Sensitivity"),
+                Field::Categories => uris.push("item:Categories"),
+                _ => {}
+            }
+        }
+        Self {
+            uris,
+            object_id: false,
+        }
+    }
+
+    /// For listings: as for views, and when each item was changed.
+    pub(crate) fn listing(fields: &FieldSet) -> Self {
+        let mut all = Self::view(fields);
+        all.uris.push("item:LastModifiedTime");
+        all
+    }
+
+    /// For single items: also what a view cannot give.
+    pub(crate) fn details(fields: &FieldSet) -> Self {
+        let mut all = Self::view(fields);
+        all.uris.extend([
+            "item:ParentFolderId",
+            "calendar:OriginalStart",
+            "calendar:StartWallClock",
+            "calendar:EndWallClock",
+            "calendar:StartTimeZone",
+        ]);
+        if fields.contains(Field::Body) {
+            all.uris.push("item:Body");
+        }
+        all.object_id = true;
+        all
+    }
+
+    /// For masters: also the series.
+    pub(crate) fn series(fields: &FieldSet) -> Self {
+        let mut all = Self::details(fields);
+        all.uris.extend([
+            "calendar:Recurrence",
+            "calendar:ModifiedOccurrences",
+            "calendar:DeletedOccurrences",
+        ]);
+        all
+    }
+
+    fn shape(&self) -> String {
+        let mut xml = String::from("<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape>");
+        if self.uris.contains(&"item:Body") {
+            xml.push_str("<t:BodyType>Text</t:BodyType>");
+        }
+        xml.push_str("<t:AdditionalProperties>");
+        for uri in &self.uris {
+            let _ = write!(xml, r#"<t:FieldURI FieldURI="{uri}"/>"#);
+        }
+        if self.object_id {
+            // CleanGlobalObjectId (MS-OXOCAL, PidLidCleanGlobalObjectId).
+            xml.push_str(
+                r#"<t:ExtendedFieldURI DistinguishedPropertySetId="Meeting" PropertyId="35" PropertyType="Binary"/>"#,
+            );
+        }
+        xml.push_str("</t:AdditionalProperties></m:ItemShape>");
+        xml
+    }
+}
+
+/// GetFolder: the folder's id and our rights.
+pub(crate) fn get_folder(folder: &FolderTarget) -> Body {
+    Body {
+        operation: "GetFolder",
+        xml: format!(
+            r#"<m:GetFolder><m:FolderShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties><t:FieldURI FieldURI="folder:EffectiveRights"/></t:AdditionalProperties></m:FolderShape><m:FolderIds>{}</m:FolderIds></m:GetFolder>"#,
+            folder.xml()
+        ),
+    }
+}
+
+/// SyncFolderItems: ids and item classes of what changed.
+pub(crate) fn sync_folder_items(folder: &str, state: Option<&str>) -> Body {
+    let state = state.map_or_else(String::new, |state| {
+        format!("<m:SyncState>{}</m:SyncState>", escape(state))
+    });
+    Body {
+        operation: "SyncFolderItems",
+        xml: format!(
+            r#"<m:SyncFolderItems><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties><t:FieldURI FieldURI="item:ItemClass"/><t:FieldURI FieldURI="calendar:CalendarItemType"/></t:AdditionalProperties></m:ItemShape><m:SyncFolderId>{}</m:SyncFolderId>{state}<m:MaxChangesReturned>{SYNC_PAGE}</m:MaxChangesReturned></m:SyncFolderItems>"#,
+            FolderTarget::Id(folder.to_owned()).xml()
+        ),
+    }
+}
+
+/// FindItem with CalendarView: what overlaps the range, series expanded by the server.
+pub(crate) fn calendar_view(folder: &str, properties: &Properties, range: Window) -> Body {
+    Body {
+        operation: "FindItem",
+        xml: format!(
+            r#"<m:FindItem Traversal="Shallow">{}<m:CalendarView MaxEntriesReturned="{FIND_PAGE}" StartDate="{}" EndDate="{}"/><m:ParentFolderIds>{}</m:ParentFolderIds></m:FindItem>"#,
+            properties.shape(),
+            range.start(),
+            range.end(),
+            FolderTarget::Id(folder.to_owned()).xml()
+        ),
+    }
+}
+
+/// FindItem in pages: singles and masters of the whole folder.
+pub(crate) fn page(folder: &str, properties: &Properties, offset: u32) -> Body {
+    Body {
+        operation: "FindItem",
+        xml: format!(
+            r#"<m:FindItem Traversal="Shallow">{}<m:IndexedPageItemView MaxEntriesReturned="{FIND_PAGE}" Offset="{offset}" BasePoint="Beginning"/><m:ParentFolderIds>{}</m:ParentFolderIds></m:FindItem>"#,
+            properties.shape(),
+            FolderTarget::Id(folder.to_owned()).xml()
+        ),
+    }
+}
+
+/// FindItem for the item that was changed last.
+pub(crate) fn newest(folder: &str) -> Body {
+    Body {
+        operation: "FindItem",
+        xml: format!(
+            r#"<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties><t:FieldURI FieldURI="item:LastModifiedTime"/></t:AdditionalProperties></m:ItemShape><m:IndexedPageItemView MaxEntriesReturned="1" Offset="0" BasePoint="Beginning"/><m:SortOrder><t:FieldOrder Order="Descending"><t:FieldURI FieldURI="item:LastModifiedTime"/></t:FieldOrder></m:SortOrder><m:ParentFolderIds>{}</m:ParentFolderIds></m:FindItem>"#,
+            FolderTarget::Id(folder.to_owned()).xml()
+        ),
+    }
+}
+
+/// GetItem: one answer per id, in order.
+pub(crate) fn get_items(ids: &[String], properties: &Properties) -> Body {
+    let mut items = String::new();
+    for id in ids {
+        let _ = write!(items, r#"<t:ItemId Id="{}"/>"#, escape(id));
+    }
+    Body {
+        operation: "GetItem",
+        xml: format!(
+            "<m:GetItem>{}<m:ItemIds>{items}</m:ItemIds></m:GetItem>",
+            properties.shape()
+        ),
+    }
+}

@@ -1,0 +1,310 @@
+//! A series and its exceptions, expanded into events.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use calbridge_core::connector::{Change, Result};
+use calbridge_core::model::{Event, EventKey, EventTime, ItemRef, OriginalStart, Window};
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::map::{
+    Mapper, Unfit, group_of, key, local, nearest_date, to_instant, unreadable, unreadable_because,
+};
+use crate::response::{Exception, Item};
+use crate::zones::{iana_name, instant};
+
+/// How far the days of whole-day events may lie outside a range of instants, for the zones of the world.
+pub(crate) const DAY_MARGIN: SignedDuration = SignedDuration::from_hours(14);
+
+/// Between a master's id and the date of an occurrence that was expanded by us. No EWS id contains it.
+const DATE_MARK: char = '#';
+
+const NO_RULE: Unfit = Unfit {
+    code: "ews.series",
+    why: "a series has no recurrence that calbridge can expand; what is known of it is kept",
+};
+const NO_TIMES: Unfit = Unfit {
+    code: "ews.series",
+    why: "a series has no start or no end; what is known of it is kept",
+};
+
+/// The id of an occurrence that has none of its own.
+fn occurrence_id(master: &str, date: Date) -> String {
+    format!("{master}{DATE_MARK}{date}")
+}
+
+/// The master's id and the date, of an id that [`occurrence_id`] made.
+pub(crate) fn split_occurrence_id(id: &str) -> Option<(&str, Date)> {
+    let (master, date) = id.rsplit_once(DATE_MARK)?;
+    Some((master, date.parse().ok()?))
+}
+
+/// A master, understood.
+pub(crate) struct Series<'a> {
+    master: &'a Item,
+    mapper: Mapper<'a>,
+    zone: TimeZone,
+    /// Whether the zone is the series' own.
+    zone_known: bool,
+    all_day: bool,
+    /// What the master's clock shows at the start of its first occurrence.
+    at: Time,
+    /// From start to end on that clock.
+    length: SignedDuration,
+    deleted: BTreeSet<Date>,
+    exceptions: BTreeMap<Date, &'a Exception>,
+}
+
+impl<'a> Series<'a> {
+    /// # Errors
+    /// The change that keeps what is known of the series.
+    pub(crate) fn new(master: &'a Item, mapper: Mapper<'a>) -> Result<Self, Box<Change>> {
+        Self::understand(master, mapper).map_err(|unfit| Box::new(unreadable(master, unfit)))
+    }
+
+    fn understand(master: &'a Item, mapper: Mapper<'a>) -> Result<Self, Unfit> {
+        if !matches!(master.recurrence, Some(Ok(_))) {
+            return Err(NO_RULE);
+        }
+        key(master, None)?;
+        let found = mapper
+            .zones
+            .find(master.zone_id.as_deref(), master.zone.as_ref());
+        let zone = mapper.zone_or_home(found.as_ref());
+        let all_day = master.all_day.unwrap_or(false);
+        let (start, end) = (master.start.ok_or(NO_TIMES)?, master.end.ok_or(NO_TIMES)?);
+        let (start, end) = (local(&zone, start), local(&zone, end));
+        let (at, length) = if all_day {
+            let days = nearest_date(start)
+                .zip(nearest_date(end))
+                .map_or(1, |(first, after)| {
+                    first.until(after).map_or(1, |span| span.get_days())
+                });
+            let hours = i64::from(days.max(1)).saturating_mul(24);
+            (Time::midnight(), SignedDuration::from_hours(hours))
+        } else {
+            (start.time(), end.duration_since(start))
+        };
+        if length.is_negative() {
+            return Err(NO_TIMES);
+        }
+        let mut series = Self {
+            master,
+            mapper,
+            zone,
+            zone_known: found.is_some(),
+            all_day,
+            at,
+            length,
+            deleted: BTreeSet::new(),
+            exceptions: BTreeMap::new(),
+        };
+        // One occurrence a day at most: its date names it, also where a server gives the day's midnight in
+        // place of the original start.
+        series.deleted = master
+            .deleted
+            .iter()
+            .filter_map(|at| series.date_of(local(&series.zone, *at)))
+            .collect();
+        series.exceptions = master
+            .exceptions
+            .iter()
+            .filter_map(|exception| {
+                let original = exception.original?;
+                Some((series.date_of(local(&series.zone, original))?, exception))
+            })
+            .collect();
+        Ok(series)
+    }
+
+    fn date_of(&self, wall: DateTime) -> Option<Date> {
+        if self.all_day {
+            nearest_date(wall)
+        } else {
+            Some(wall.date())
+        }
+    }
+
+    /// The ids of the exceptions that have to be read to expand the series inside `window`.
+    pub(crate) fn exceptions_in(&self, window: Window) -> Vec<String> {
+        self.exceptions
+            .iter()
+            .filter(|(date, exception)| {
+                !exception.id.is_empty()
+                    && !self.deleted.contains(date)
+                    && self.may_overlap(exception, window)
+            })
+            .map(|(_, exception)| exception.id.clone())
+            .collect()
+    }
+
+    /// Where the times are not told, the exception is read to know.
+    fn may_overlap(&self, exception: &Exception, window: Window) -> bool {
+        let at = |time| to_instant(&self.zone, time);
+        match (exception.start.and_then(at), exception.end.and_then(at)) {
+            (Some(start), Some(end)) => widened(window).overlaps(start, end.max(start)),
+            _ => true,
+        }
+    }
+
+    /// All events of the series that overlap `window`. `details` holds the exceptions that were read, by id.
+    pub(crate) fn expand(
+        &self,
+        window: Window,
+        details: &HashMap<String, Result<Item>>,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let Some(Ok(rule)) = &self.master.recurrence else {
+            return changes;
+        };
+        let margin = self.length.saturating_add(SignedDuration::from_hours(48));
+        let first = window.start().checked_sub(margin).unwrap_or(Timestamp::MIN);
+        let last = window
+            .end()
+            .checked_add(SignedDuration::from_hours(48))
+            .unwrap_or(Timestamp::MAX);
+        let (first, last) = (
+            self.zone.to_datetime(first).date(),
+            self.zone.to_datetime(last).date(),
+        );
+        for date in rule.dates(first, last) {
+            if self.deleted.contains(&date) || self.exceptions.contains_key(&date) {
+                continue;
+            }
+            if let Some(event) = self.regular(date)
+                && overlaps(&event.content.time, window)
+            {
+                changes.push(Change::Item(event));
+            }
+        }
+        for (date, exception) in &self.exceptions {
+            if self.deleted.contains(date) || !self.may_overlap(exception, window) {
+                continue;
+            }
+            match details.get(&exception.id) {
+                Some(Ok(item)) => match self.exception(*date, exception, item) {
+                    Ok(event) if overlaps(&event.content.time, window) => {
+                        changes.push(Change::Item(event));
+                    }
+                    Ok(_) => {}
+                    Err(unfit) => changes.push(unreadable(self.master, unfit)),
+                },
+                Some(Err(error)) => {
+                    changes.push(unreadable_because(self.master, error.clone()));
+                }
+                None => changes.push(unreadable(self.master, NO_RULE)),
+            }
+        }
+        changes
+    }
+
+    /// The event on one date, if the series has one there.
+    pub(crate) fn on(&self, date: Date, details: &HashMap<String, Result<Item>>) -> Option<Event> {
+        if self.deleted.contains(&date) {
+            return None;
+        }
+        if let Some(exception) = self.exceptions.get(&date) {
+            let item = details.get(&exception.id)?.as_ref().ok()?;
+            return self.exception(date, exception, item).ok();
+        }
+        match &self.master.recurrence {
+            Some(Ok(rule)) if rule.dates(date, date).contains(&date) => self.regular(date),
+            _ => None,
+        }
+    }
+
+    /// The id of the exception on a date.
+    pub(crate) fn exception_id(&self, date: Date) -> Option<&str> {
+        self.exceptions
+            .get(&date)
+            .map(|exception| exception.id.as_str())
+    }
+
+    fn regular(&self, date: Date) -> Option<Event> {
+        let wall = date.to_datetime(self.at);
+        let after = wall.checked_add(self.length).ok()?;
+        let (time, original) = if self.all_day {
+            (
+                EventTime::all_day(date, after.date()).ok()?,
+                OriginalStart::Date(date),
+            )
+        } else {
+            let start = instant(&self.zone, wall)?;
+            let end = instant(&self.zone, after)?.max(start);
+            let zone = self.zone_known.then(|| iana_name(&self.zone)).flatten();
+            (
+                EventTime::timed(start, end, zone).ok()?,
+                OriginalStart::Instant(start),
+            )
+        };
+        let key = self.key(original).ok()?;
+        Some(Event {
+            group: Some(group_of(&key)),
+            item: self.item_ref(date)?,
+            content: self.mapper.content(self.master, time),
+            cancelled: self.master.cancelled.unwrap_or(false),
+            origin: None,
+            key,
+        })
+    }
+
+    fn exception(&self, date: Date, exception: &Exception, item: &Item) -> Result<Event, Unfit> {
+        let own_zone = self
+            .mapper
+            .zones
+            .find(item.zone_id.as_deref(), item.zone.as_ref());
+        let zone = own_zone.or_else(|| self.zone_known.then(|| self.zone.clone()));
+        let time = self.mapper.time(item, zone.as_ref())?;
+        let original = if self.all_day {
+            OriginalStart::Date(date)
+        } else {
+            let told = exception
+                .original
+                .filter(|at| local(&self.zone, *at).time() != Time::midnight())
+                .and_then(|at| to_instant(&self.zone, at));
+            let slot = || instant(&self.zone, date.to_datetime(self.at));
+            OriginalStart::Instant(told.or_else(slot).ok_or(NO_TIMES)?)
+        };
+        let key = self.key(original)?;
+        Ok(Event {
+            group: Some(group_of(&key)),
+            item: self.item_ref(date).ok_or(NO_TIMES)?,
+            content: self.mapper.content(item, time),
+            cancelled: item.cancelled.or(self.master.cancelled).unwrap_or(false),
+            origin: None,
+            key,
+        })
+    }
+
+    fn key(&self, original: OriginalStart) -> Result<EventKey, Unfit> {
+        key(self.master, Some(original))
+    }
+
+    fn item_ref(&self, date: Date) -> Option<ItemRef> {
+        ItemRef::new(
+            occurrence_id(&self.master.id, date),
+            self.master.change_key.clone(),
+        )
+        .ok()
+    }
+}
+
+/// The window, widened so that it holds every whole day that may belong to it in some zone.
+pub(crate) fn widened(window: Window) -> Window {
+    let start = window
+        .start()
+        .checked_sub(DAY_MARGIN)
+        .unwrap_or(window.start());
+    let end = window.end().checked_add(DAY_MARGIN).unwrap_or(window.end());
+    Window::new(start, end).unwrap_or(window)
+}
+
+/// Whether an event belongs to the window; whole days belong to it if they do in some zone.
+pub(crate) fn overlaps(time: &EventTime, window: Window) -> bool {
+    let (start, end) = time.span_in(&TimeZone::UTC);
+    match time {
+        EventTime::AllDay { .. } => widened(window).overlaps(start, end),
+        _ => window.overlaps(start, end),
+    }
+}

@@ -1,0 +1,446 @@
+//! Reading a window completely, from servers that expand series and from those that do not.
+
+use std::collections::{HashMap, HashSet};
+
+use calbridge_core::connector::{Change, ChangesRequest, Error, ErrorKind, Result, Scope};
+use calbridge_core::model::{CalendarRef, Event, Field, FieldSet, ItemRef, Window};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::error::WireError;
+use crate::map::{Mapped, Mapper, unreadable_because};
+use crate::request::{self, FIND_PAGE, Properties};
+use crate::response::{Item, ItemType};
+use crate::series::{Series, overlaps, split_occurrence_id, widened};
+use crate::source::{Expands, Inner, gone};
+
+/// The longest range that CalendarView takes (Exchange: two years), less a margin.
+const LONGEST_VIEW: SignedDuration = SignedDuration::from_hours(700 * 24);
+/// Below this a range is not halved any more.
+const SHORTEST_VIEW: SignedDuration = SignedDuration::from_mins(1);
+/// How often a listing begins anew because the folder changed under it.
+const LISTING_ATTEMPTS: usize = 3;
+
+/// What reading a window gave.
+pub(crate) struct Read {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) expands: Expands,
+    /// The greatest time of change, where a listing told.
+    pub(crate) newest: Option<Timestamp>,
+}
+
+/// All items of a folder.
+struct Listing {
+    items: Vec<Item>,
+    newest: Option<Timestamp>,
+}
+
+impl Inner {
+    /// Everything that overlaps the window.
+    pub(crate) async fn read_window(
+        &self,
+        request: &ChangesRequest,
+        folder: &str,
+        window: Window,
+        expands: Expands,
+        series: bool,
+    ) -> Result<Read> {
+        if expands == Expands::No {
+            return self.read_listing(request, folder, window, expands).await;
+        }
+        let items = self.view(request, folder, window).await?;
+        let of = |wanted: &[ItemType]| {
+            items
+                .iter()
+                .any(|item| item.item_type.is_some_and(|t| wanted.contains(&t)))
+        };
+        if of(&[ItemType::RecurringMaster]) {
+            tracing::info!(
+                calendar = request.calendar.handle(),
+                "The server does not expand series; calbridge does."
+            );
+            return self
+                .read_listing(request, folder, window, Expands::No)
+                .await;
+        }
+        let mut known = expands;
+        if of(&[ItemType::Occurrence, ItemType::Exception]) {
+            known = Expands::Yes;
+        }
+        if known == Expands::Unknown && series {
+            // There are series and the view shows none: either none has an occurrence here, or the server
+            // does not expand them. Our own expansion tells.
+            let read = self.read_listing(request, folder, window, known).await?;
+            let any = read.changes.iter().any(|change| match change {
+                Change::Item(event) => event.group.is_some(),
+                _ => false,
+            });
+            return Ok(Read {
+                expands: if any { Expands::No } else { known },
+                ..read
+            });
+        }
+        let changes = self
+            .describe(&request.calendar, &request.fields, window, items)
+            .await?;
+        Ok(Read {
+            changes,
+            expands: known,
+            newest: None,
+        })
+    }
+
+    /// CalendarView over the window, in as many ranges as it takes.
+    async fn view(
+        &self,
+        request: &ChangesRequest,
+        folder: &str,
+        window: Window,
+    ) -> Result<Vec<Item>> {
+        let properties = Properties::view(&request.fields);
+        let mut seen = HashSet::new();
+        let mut all = Vec::new();
+        let mut ranges = vec![widened(window)];
+        while let Some(range) = ranges.pop() {
+            let length = range.end().duration_since(range.start());
+            if length > LONGEST_VIEW {
+                ranges.extend(halves(range)?);
+                continue;
+            }
+            let body = request::calendar_view(folder, &properties, range);
+            match self.client.single(&request.calendar.address, &body).await {
+                Ok(message) => {
+                    let full = message.items.len() >= FIND_PAGE;
+                    if full || message.includes_last == Some(false) {
+                        ranges.extend(halves(range)?);
+                        continue;
+                    }
+                    for item in message.items {
+                        // What overlaps two ranges comes twice.
+                        if seen.insert(item.id.clone()) {
+                            all.push(item);
+                        }
+                    }
+                }
+                Err(error)
+                    if matches!(
+                        error.code.as_str(),
+                        "ews.ErrorExceededFindCountLimit"
+                            | "ews.ErrorCalendarViewRangeTooBig"
+                            | "ews.ErrorTimeoutExpired"
+                            | "http.too-large"
+                    ) && length > SHORTEST_VIEW =>
+                {
+                    ranges.extend(halves(range)?);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Maps items, reading by itself what a view could not tell.
+    async fn describe(
+        &self,
+        calendar: &CalendarRef,
+        fields: &FieldSet,
+        window: Window,
+        items: Vec<Item>,
+    ) -> Result<Vec<Change>> {
+        let mapper = Mapper {
+            zones: &self.zones,
+            fields,
+        };
+        let mut changes = Vec::new();
+        let mut again = Vec::new();
+        for item in items {
+            if !item.is_appointment() {
+                continue;
+            }
+            if fields.contains(Field::Body) {
+                again.push(item);
+                continue;
+            }
+            match mapper.item(&item, false) {
+                Mapped::Event(event) => changes.extend(inside(event, window)),
+                Mapped::Unreadable(change) => changes.push(change),
+                Mapped::NeedsDetails => again.push(item),
+            }
+        }
+        let ids: Vec<String> = again.iter().map(|item| item.id.clone()).collect();
+        let details = self
+            .get_items(calendar, &ids, &Properties::details(fields))
+            .await?;
+        for (listed, detail) in again.iter().zip(details) {
+            match detail {
+                Ok(item) => match mapper.item(&with_id(item, listed), true) {
+                    Mapped::Event(event) => changes.extend(inside(event, window)),
+                    Mapped::Unreadable(change) => changes.push(change),
+                    Mapped::NeedsDetails => {}
+                },
+                // It vanished in between.
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => changes.push(unreadable_because(listed, error)),
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Reads the whole folder and expands series here.
+    async fn read_listing(
+        &self,
+        request: &ChangesRequest,
+        folder: &str,
+        window: Window,
+        expands: Expands,
+    ) -> Result<Read> {
+        let calendar = &request.calendar;
+        let listing = self.listing(request, folder).await?;
+        let (masters, singles): (Vec<Item>, Vec<Item>) = listing
+            .items
+            .into_iter()
+            .filter(Item::is_appointment)
+            .partition(|item| item.item_type == Some(ItemType::RecurringMaster));
+        // Only what can belong to the window is looked at any closer.
+        let singles: Vec<Item> = singles
+            .into_iter()
+            .filter(|item| self.may_belong(item, window))
+            .collect();
+        let mut changes = self
+            .describe(calendar, &request.fields, window, singles)
+            .await?;
+        let mapper = Mapper {
+            zones: &self.zones,
+            fields: &request.fields,
+        };
+        let ids: Vec<String> = masters.iter().map(|item| item.id.clone()).collect();
+        let read = self
+            .get_items(calendar, &ids, &Properties::series(&request.fields))
+            .await?;
+        let mut whole = Vec::new();
+        for (listed, master) in masters.iter().zip(read) {
+            match master {
+                Ok(master) => whole.push(with_id(master, listed)),
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => changes.push(unreadable_because(listed, error)),
+            }
+        }
+        let mut understood = Vec::new();
+        for master in &whole {
+            match Series::new(master, mapper) {
+                Ok(series) => understood.push(series),
+                Err(change) => changes.push(*change),
+            }
+        }
+        let ids: Vec<String> = understood
+            .iter()
+            .flat_map(|series| series.exceptions_in(window))
+            .collect();
+        let details = self.exceptions(calendar, &request.fields, ids).await?;
+        for series in &understood {
+            changes.extend(series.expand(window, &details));
+        }
+        Ok(Read {
+            changes,
+            expands,
+            newest: listing.newest,
+        })
+    }
+
+    /// Whether a single item may overlap the window; true where that cannot be told yet.
+    fn may_belong(&self, item: &Item, window: Window) -> bool {
+        let mapper = Mapper {
+            zones: &self.zones,
+            fields: &FieldSet::default(),
+        };
+        let zone = mapper
+            .zones
+            .find(item.zone_id.as_deref(), item.zone.as_ref());
+        mapper
+            .time(item, zone.as_ref())
+            .map_or(true, |time| overlaps(&time, widened(window)))
+    }
+
+    /// Exceptions by id.
+    async fn exceptions(
+        &self,
+        calendar: &CalendarRef,
+        fields: &FieldSet,
+        ids: Vec<String>,
+    ) -> Result<HashMap<String, Result<Item>>> {
+        let items = self
+            .get_items(calendar, &ids, &Properties::details(fields))
+            .await?;
+        Ok(ids.into_iter().zip(items).collect())
+    }
+
+    /// All items of the folder, page by page. Begins anew if the folder changes meanwhile, for then a page
+    /// may have skipped an item.
+    async fn listing(&self, request: &ChangesRequest, folder: &str) -> Result<Listing> {
+        let properties = Properties::listing(&request.fields);
+        for _ in 0..LISTING_ATTEMPTS {
+            if let Some(listing) = self.listing_once(request, folder, &properties).await? {
+                return Ok(listing);
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Transient,
+            Scope::Calendar,
+            "ews.listing.changing",
+            "the calendar changed again and again while it was listed; it is tried again",
+        ))
+    }
+
+    async fn listing_once(
+        &self,
+        request: &ChangesRequest,
+        folder: &str,
+        properties: &Properties,
+    ) -> Result<Option<Listing>> {
+        let mut items: Vec<Item> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut total = None;
+        let mut offset = 0;
+        loop {
+            let body = request::page(folder, properties, offset);
+            let page = self.client.single(&request.calendar.address, &body).await?;
+            if total.is_some() && page.total != total {
+                return Ok(None);
+            }
+            total = page.total;
+            let count = page.items.len();
+            for item in page.items {
+                if !seen.insert(item.id.clone()) {
+                    return Ok(None);
+                }
+                items.push(item);
+            }
+            if page.includes_last == Some(true) {
+                break;
+            }
+            let passed = u32::try_from(count).unwrap_or(u32::MAX);
+            let next = page.next_offset.unwrap_or(offset.saturating_add(passed));
+            if count == 0 || next <= offset {
+                return Err(WireError::Missing("the rest of a listing").of("FindItem"));
+            }
+            offset = next;
+        }
+        let complete = total.is_none_or(|total| u64::try_from(items.len()) == Ok(total));
+        if !complete {
+            return Ok(None);
+        }
+        let newest = items.iter().filter_map(|item| item.modified).max();
+        Ok(Some(Listing { items, newest }))
+    }
+
+    /// Reads items by their refs, as the core asks for them.
+    pub(crate) async fn fetch(
+        &self,
+        calendar: &CalendarRef,
+        items: &[ItemRef],
+        fields: &FieldSet,
+    ) -> Result<Vec<Result<Event>>> {
+        let ids: Vec<String> = items
+            .iter()
+            .map(|item| match split_occurrence_id(&item.id) {
+                Some((master, _)) => master.to_owned(),
+                None => item.id.clone(),
+            })
+            .collect();
+        let folder = self.folder_of(calendar).await?;
+        let read = self
+            .get_items(calendar, &ids, &Properties::series(fields))
+            .await?;
+        let mapper = Mapper {
+            zones: &self.zones,
+            fields,
+        };
+        let mut events = Vec::new();
+        for (asked, found) in items.iter().zip(read) {
+            events.push(match found {
+                Err(error) => Err(error),
+                // Moved to another folder, deleted items among them.
+                Ok(found) if found.is_elsewhere(&folder) => Err(gone()),
+                Ok(found) => match split_occurrence_id(&asked.id) {
+                    Some((_, date)) => {
+                        self.fetch_occurrence(calendar, &found, date, mapper)
+                            .await?
+                    }
+                    None => {
+                        let mut found = found;
+                        found.id.clone_from(&asked.id);
+                        match mapper.item(&found, true) {
+                            Mapped::Event(event) => Ok(event),
+                            Mapped::Unreadable(Change::Unreadable { error, .. }) => Err(error),
+                            Mapped::Unreadable(_) | Mapped::NeedsDetails => Err(gone()),
+                        }
+                    }
+                },
+            });
+        }
+        Ok(events)
+    }
+
+    async fn fetch_occurrence(
+        &self,
+        calendar: &CalendarRef,
+        master: &Item,
+        date: jiff::civil::Date,
+        mapper: Mapper<'_>,
+    ) -> Result<Result<Event>> {
+        let series = match Series::new(master, mapper) {
+            Ok(series) => series,
+            Err(change) => {
+                return Ok(Err(match *change {
+                    Change::Unreadable { error, .. } => error,
+                    _ => gone(),
+                }));
+            }
+        };
+        let ids: Vec<String> = series
+            .exception_id(date)
+            .map(str::to_owned)
+            .into_iter()
+            .collect();
+        let details = self.exceptions(calendar, mapper.fields, ids).await?;
+        if let Some(Err(error)) = details.values().next() {
+            return Ok(Err(error.clone()));
+        }
+        Ok(series.on(date, &details).ok_or_else(gone))
+    }
+}
+
+/// The item as read by itself under the id by which it was listed: an id's form may differ between the two.
+fn with_id(mut item: Item, listed: &Item) -> Item {
+    item.id.clone_from(&listed.id);
+    if item.change_key.is_none() {
+        item.change_key.clone_from(&listed.change_key);
+    }
+    item
+}
+
+fn inside(event: Event, window: Window) -> Option<Change> {
+    overlaps(&event.content.time, window).then_some(Change::Item(event))
+}
+
+fn halves(range: Window) -> Result<[Window; 2]> {
+    let length = range.end().duration_since(range.start());
+    let too_dense = || {
+        Error::new(
+            ErrorKind::Rejected,
+            Scope::Calendar,
+            "ews.view.too-dense",
+            "more items overlap one minute of the calendar than Exchange lists at once; the calendar cannot be read completely and is left as it was",
+        )
+    };
+    if length <= SHORTEST_VIEW {
+        return Err(too_dense());
+    }
+    let seconds = length.as_secs() / 2;
+    let middle = range
+        .start()
+        .checked_add(SignedDuration::from_secs(seconds))
+        .map_err(|_| too_dense())?;
+    let half = |from, to| Window::new(from, to).map_err(|_| too_dense());
+    // Taken from the end: the earlier half is read first.
+    Ok([half(middle, range.end())?, half(range.start(), middle)?])
+}
