@@ -78,6 +78,9 @@ pub struct CertificateSpec {
     /// The subject's serialNumber attribute (X.520, 2.5.4.5), where Danish OCES certificates name
     /// their holder: `CVR:<8 digits>-FID:<digits>` in OCES2, `CVR:<8 digits>-UUID:<uuid>` in OCES3.
     pub serial_number: Option<String>,
+    /// The subject's organizationIdentifier attribute (X.520, 2.5.4.97); OCES3 certificates carry
+    /// `NTRDK-<8 digits>` there.
+    pub organisation_identifier: Option<String>,
     /// The subject's organisation.
     pub organisation: Option<String>,
     /// Host names and IP addresses of a server certificate.
@@ -344,6 +347,9 @@ fn parameters(spec: &CertificateSpec) -> Result<CertificateParams, TlsError> {
     if let Some(organisation) = &spec.organisation {
         subject.push(DnType::CountryName, "DK");
         subject.push(DnType::OrganizationName, organisation.as_str());
+    }
+    if let Some(identifier) = &spec.organisation_identifier {
+        subject.push(DnType::CustomDnType(vec![2, 5, 4, 97]), identifier.as_str());
     }
     if let Some(serial) = &spec.serial_number {
         subject.push(DnType::CustomDnType(vec![2, 5, 4, 5]), serial.as_str());
