@@ -93,7 +93,9 @@ impl Cause {
     pub fn kind(self) -> ErrorKind {
         match self {
             Self::BadRequest => ErrorKind::Config,
-            Self::ProxyAuth | Self::TlsClientRefused => ErrorKind::Auth,
+            Self::ProxyAuth => ErrorKind::Auth,
+            // The other side may let us in at any time, and asking again locks nobody out.
+            Self::TlsClientRefused => ErrorKind::Permission,
             Self::TooLarge | Self::BadResponse => ErrorKind::Protocol,
             _ => ErrorKind::Transient,
         }

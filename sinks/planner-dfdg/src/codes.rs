@@ -1,0 +1,150 @@
+//! What receipt codes, faults and HTTP statuses mean, in one place.
+//!
+//! STAR does not publish the list of receipt codes. What is known comes from how Kommuneklienten, STAR's own
+//! client, treated them; where that was silent, the choice is told here.
+//!
+//! | receipt code | on create | on update | on delete |
+//! |---|---|---|---|
+//! | 0 | done | done | done |
+//! | 8, already there | conflict: Planner has it | refused | refused |
+//! | 10, not there | refused | conflict: Planner lacks it | done |
+//! | 13, Planner's own | foreign | foreign | foreign |
+//! | 15, 16 | later | later | later |
+//! | any other | refused | refused | refused |
+//!
+//! "Already there" makes no sense as an answer to an update or a delete, nor "not there" to a create: they are
+//! refusals, for trying again would bring the same answer for ever.
+//!
+//! | condition of a call | code | event outcomes |
+//! |---|---|---|
+//! | nothing was sent: DNS, refused, TLS, proxy, HTTP 401, 403, 404 | 6901 | later |
+//! | SOAP fault without details | 6902 | unknown: it may have been done |
+//! | SOAP fault with FaultDetails | 6903 | later; refused if the code is a refusal and the event stood alone |
+//! | no answer in time, HTTP 504 | 6904 | unknown |
+//! | broken connection, answer that cannot be read | 6905 | unknown |
+//! | HTTP 429, 502, 503 | 6905 | later |
+
+use calbridge_core::connector::Op;
+
+/// Nothing could be sent, or the service does not let us in.
+pub(crate) const CALL_FAILED: &str = "6901";
+/// SOAP fault without details.
+pub(crate) const FAULT: &str = "6902";
+/// SOAP fault with details.
+pub(crate) const FAULT_DETAILS: &str = "6903";
+/// No answer in time.
+pub(crate) const TIMEOUT: &str = "6904";
+/// The web, not the service, failed.
+pub(crate) const WEB: &str = "6905";
+/// An address that Planner lists more than once.
+pub(crate) const DUPLICATE_ADDRESS: &str = "3201";
+/// Planner lists no resources.
+pub(crate) const NO_RESOURCES: &str = "3202";
+/// Some calendars could not be listed.
+pub(crate) const CHUNK_FAILED: &str = "3936";
+
+/// The notice that Planner mailed somebody because of a conflict.
+pub(crate) const CONFLICT_NOTICE: &str = "conflict-notice";
+
+/// What a receipt means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// As asked.
+    Done,
+    /// Planner has such an event already.
+    Exists,
+    /// Planner has no such event.
+    Missing,
+    /// The event belongs to Planner.
+    Foreign,
+    /// Not now.
+    Later,
+    /// No, and no again.
+    Refused,
+}
+
+/// What a receipt's code means for an operation.
+pub(crate) fn verdict(op: Op, code: i64) -> Verdict {
+    match (op, code) {
+        (_, 0) | (Op::Delete, 10) => Verdict::Done,
+        (Op::Create, 8) => Verdict::Exists,
+        (Op::Update, 10) => Verdict::Missing,
+        (_, 13) => Verdict::Foreign,
+        (_, 15 | 16) => Verdict::Later,
+        _ => Verdict::Refused,
+    }
+}
+
+/// Kommuneklienten's warning for a receipt's code: 6200 and the code, within the documented range.
+pub(crate) fn warning(code: i64) -> String {
+    let offset = if (0..=49).contains(&code) { code } else { 49 };
+    (6200 + offset).to_string()
+}
+
+/// Whether a fault's ErrorCode says that the event itself is refused, so that repeating it is no use.
+///
+/// Only the codes that are refusals of single events in receipts count; an unknown number says nothing about
+/// the event and may pass.
+pub(crate) fn is_permanent(code: Option<i64>) -> bool {
+    matches!(code, Some(1..=7 | 9 | 11 | 12 | 14))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPS: [Op; 3] = [Op::Create, Op::Update, Op::Delete];
+
+    #[test]
+    fn k066_to_k072_the_table_of_receipt_codes() {
+        for op in OPS {
+            assert_eq!(verdict(op, 0), Verdict::Done, "K066");
+            assert_eq!(verdict(op, 13), Verdict::Foreign, "K071");
+            for code in [15, 16] {
+                assert_eq!(verdict(op, code), Verdict::Later, "K069");
+            }
+            for code in [1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 14, 17, -1, 70_000] {
+                assert_eq!(verdict(op, code), Verdict::Refused, "K070: {code}");
+            }
+        }
+        assert_eq!(verdict(Op::Create, 8), Verdict::Exists, "K067");
+        assert_eq!(verdict(Op::Update, 10), Verdict::Missing, "K068");
+        assert_eq!(verdict(Op::Delete, 10), Verdict::Done, "K072");
+        for (op, code) in [(Op::Update, 8), (Op::Delete, 8), (Op::Create, 10)] {
+            assert_eq!(verdict(op, code), Verdict::Refused);
+        }
+    }
+
+    #[test]
+    fn k089_codes_out_of_range_have_the_last_warning_id() {
+        for code in [70_000, -1, i64::MAX, i64::MIN] {
+            assert_eq!(warning(code), "6249");
+        }
+        assert_eq!(warning(7), "6207");
+        assert_eq!(warning(49), "6249");
+    }
+
+    #[test]
+    fn k090_a_clients_own_code_stays_inside_the_documented_range() {
+        assert_eq!(warning(6904), "6249");
+        assert_eq!(warning(50), "6249");
+    }
+
+    #[test]
+    fn k074_only_known_refusals_make_a_fault_permanent() {
+        for code in [
+            None,
+            Some(0),
+            Some(8),
+            Some(10),
+            Some(13),
+            Some(15),
+            Some(4711),
+        ] {
+            assert!(!is_permanent(code), "{code:?}");
+        }
+        for code in [1, 7, 9, 14] {
+            assert!(is_permanent(Some(code)), "{code}");
+        }
+    }
+}

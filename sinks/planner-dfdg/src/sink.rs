@@ -1,0 +1,394 @@
+//! Writes.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use async_trait::async_trait;
+use calbridge_core::connector::{
+    ApplyReport, CalendarSink, Error, ErrorKind, InventoryFeed, InventoryRequest, Op, Outcome,
+    Receipt, Result, SideState, Write, WriteId, WriteOutcome,
+};
+use calbridge_core::model::{CalendarRef, SideRef};
+
+use crate::Planner;
+use crate::client::{Call, Failed, Why};
+use crate::codes::{self, Verdict};
+use crate::inventory::Inventory;
+use crate::map;
+use crate::wire::{self, EventReceipt, Operation, Request, WireEvent};
+
+/// How often one call of `apply` cuts a batch in half to find the event that makes it fail.
+const MAX_SPLITS: u32 = 8;
+/// So many events that fail alone one after the other mean that it is not the events.
+const MAX_LONE_FAULTS: u32 = 3;
+
+/// The order in which operations are sent.
+const ORDER: [(Op, Operation); 3] = [
+    (Op::Create, Operation::CreateEvents),
+    (Op::Update, Operation::UpdateEvents),
+    (Op::Delete, Operation::DeleteEvents),
+];
+
+/// A write that fits the schema.
+#[derive(Debug)]
+struct Prepared {
+    write: WriteId,
+    remote: SideRef,
+    event: WireEvent,
+}
+
+#[async_trait]
+impl CalendarSink for Planner {
+    /// Creates, then updates, then deletes; each in batches. Receipts are matched by id, whatever their order
+    /// and letter case. A write that the schema would refuse is refused here, alone.
+    async fn apply(&self, calendar: &CalendarRef, writes: &[Write]) -> Result<ApplyReport> {
+        let mut run = Run {
+            planner: self,
+            calendar,
+            report: ApplyReport::default(),
+            splits: MAX_SPLITS,
+            lone_faults: 0,
+        };
+        let mut queues: HashMap<Op, VecDeque<Prepared>> = HashMap::new();
+        for write in writes {
+            match run.prepare(write) {
+                Ok(prepared) => queues.entry(write.op).or_default().push_back(prepared),
+                Err(refused) => run.answer(write.id, refused, None),
+            }
+        }
+        for (op, operation) in ORDER {
+            if let Some(queue) = queues.remove(&op) {
+                run.send(op, operation, queue).await?;
+            }
+        }
+        Ok(run.report)
+    }
+
+    async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
+        Ok(Box::new(Inventory::new(self.client.clone(), request)))
+    }
+}
+
+/// One call of `apply`.
+struct Run<'a> {
+    planner: &'a Planner,
+    calendar: &'a CalendarRef,
+    report: ApplyReport,
+    splits: u32,
+    lone_faults: u32,
+}
+
+impl Run<'_> {
+    /// What is to be sent for a write.
+    fn prepare(&self, write: &Write) -> std::result::Result<Prepared, Outcome> {
+        let refused = |code: &str, message: &str| {
+            Err(Outcome::Rejected {
+                code: code.to_owned(),
+                message: message.to_owned(),
+            })
+        };
+        if !map::address_fits(self.calendar.address.as_str()) {
+            return refused(
+                "planner.address",
+                "Planner takes no such mailbox address (a character that it does not allow, or a domain of more than 64 characters)",
+            );
+        }
+        let Some(remote) = &write.remote else {
+            return refused("planner.id", "the event has no id for Planner");
+        };
+        if !map::id_fits(&remote.id) {
+            return refused(
+                "planner.id",
+                "the event's id has characters that cannot be sent",
+            );
+        }
+        let content = match write.op {
+            Op::Create | Op::Update => write.target.as_ref(),
+            // Planner wants the times of what is deleted.
+            Op::Delete => write.base.as_ref().or(write.target.as_ref()),
+            _ => return refused("planner.operation", "Planner has no such operation"),
+        };
+        let Some(content) = content else {
+            return refused(
+                "planner.times",
+                "the event's times are not known, and Planner wants them",
+            );
+        };
+        Ok(Prepared {
+            write: write.id,
+            event: WireEvent {
+                span: map::wall_span(&content.time, &self.planner.client.zone),
+                id: remote.id.clone(),
+            },
+            remote: remote.clone(),
+        })
+    }
+
+    fn answer(&mut self, id: WriteId, outcome: Outcome, receipt: Option<usize>) {
+        self.report.outcomes.push(WriteOutcome {
+            id,
+            outcome,
+            receipt,
+            notices: Vec::new(),
+        });
+    }
+
+    async fn send(
+        &mut self,
+        op: Op,
+        operation: Operation,
+        mut queue: VecDeque<Prepared>,
+    ) -> Result<()> {
+        while !queue.is_empty() {
+            if let Some(trouble) = &self.report.trouble {
+                let later = Outcome::Retry {
+                    after_ms: trouble.retry_after_ms,
+                    code: Some(trouble.code.clone()),
+                };
+                for prepared in queue.drain(..) {
+                    self.answer(prepared.write, later.clone(), None);
+                }
+                return Ok(());
+            }
+            let batch = self.next_batch(&mut queue);
+            let events: Vec<WireEvent> = batch.iter().map(|one| one.event.clone()).collect();
+            let request = Request::Write {
+                address: self.calendar.address.as_str(),
+                events: &events,
+            };
+            match self
+                .planner
+                .client
+                .call(operation, &request, events.len())
+                .await
+            {
+                Ok(call) => {
+                    self.lone_faults = 0;
+                    self.planner.batches.went_well(self.calendar);
+                    self.take(op, &batch, call);
+                }
+                Err(failed) => self.fail(*failed, batch, &mut queue)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next events, none of whose ids are the same: receipts could not be told apart.
+    fn next_batch(&self, queue: &mut VecDeque<Prepared>) -> Vec<Prepared> {
+        let size = self.planner.batches.size(self.calendar);
+        let mut ids = HashSet::new();
+        let mut batch = Vec::new();
+        while batch.len() < size
+            && queue
+                .front()
+                .is_some_and(|next| ids.insert(folded(&next.remote.id)))
+        {
+            batch.extend(queue.pop_front());
+        }
+        batch
+    }
+
+    fn receipt(&mut self, receipt: Receipt) -> usize {
+        self.report.receipts.push(receipt);
+        self.report.receipts.len() - 1
+    }
+
+    /// Takes an answer: one outcome per event.
+    fn take(&mut self, op: Op, batch: &[Prepared], call: Call) {
+        let at = self.receipt(call.receipt);
+        let (receipts, broken) = wire::receipts(&call.response);
+        let mut by_id: HashMap<String, EventReceipt> = HashMap::with_capacity(receipts.len());
+        let mut strange = broken;
+        for receipt in receipts {
+            // The first receipt of an id counts.
+            if by_id.contains_key(&folded(&receipt.id)) {
+                strange += 1;
+            } else {
+                by_id.insert(folded(&receipt.id), receipt);
+            }
+        }
+        let mut unanswered = 0;
+        for prepared in batch {
+            match by_id.remove(&folded(&prepared.remote.id)) {
+                Some(receipt) => self.settle(op, prepared, &receipt, at),
+                None => {
+                    unanswered += 1;
+                    self.answer(prepared.write, Outcome::Unknown, Some(at));
+                }
+            }
+        }
+        strange += by_id.len();
+        if strange > 0 || unanswered > 0 {
+            tracing::warn!(
+                calendar = %self.calendar.handle(),
+                unanswered,
+                strange,
+                "Planner's receipts do not fit the events that were sent; events without receipt are tried again."
+            );
+        }
+    }
+
+    fn settle(&mut self, op: Op, prepared: &Prepared, receipt: &EventReceipt, at: usize) {
+        let remote = SideRef {
+            id: prepared.remote.id.clone(),
+            assigned: receipt
+                .assigned
+                .clone()
+                .or_else(|| prepared.remote.assigned.clone()),
+            version: None,
+        };
+        let outcome = match codes::verdict(op, receipt.code) {
+            Verdict::Done if op == Op::Delete => Outcome::Done {
+                remote: None,
+                stored: None,
+            },
+            Verdict::Done => Outcome::Done {
+                remote: Some(remote),
+                stored: map::stored(prepared.event.span, &self.planner.client.zone),
+            },
+            Verdict::Exists => Outcome::Conflict {
+                theirs: SideState::Present {
+                    remote,
+                    content: None,
+                },
+            },
+            Verdict::Missing => Outcome::Conflict {
+                theirs: SideState::Absent,
+            },
+            Verdict::Foreign => Outcome::Foreign,
+            Verdict::Later => Outcome::Retry {
+                after_ms: None,
+                code: Some(codes::warning(receipt.code)),
+            },
+            Verdict::Refused => {
+                let code = codes::warning(receipt.code);
+                tracing::warn!(
+                    code = %code,
+                    calendar = %self.calendar.handle(),
+                    receipt_code = receipt.code,
+                    "Planner refused an event."
+                );
+                Outcome::Rejected {
+                    message: refusal(receipt, &prepared.remote.id),
+                    code,
+                }
+            }
+        };
+        let notices = if receipt.conflict_notice {
+            vec![codes::CONFLICT_NOTICE.to_owned()]
+        } else {
+            Vec::new()
+        };
+        self.report.outcomes.push(WriteOutcome {
+            id: prepared.write,
+            outcome,
+            receipt: Some(at),
+            notices,
+        });
+    }
+
+    /// Takes a failure of a whole call.
+    ///
+    /// # Errors
+    /// If it was the first and nothing was sent.
+    fn fail(
+        &mut self,
+        failed: Failed,
+        batch: Vec<Prepared>,
+        queue: &mut VecDeque<Prepared>,
+    ) -> Result<()> {
+        let Failed {
+            why,
+            error,
+            receipt,
+            ..
+        } = failed;
+        if why == Why::NotTried
+            && self.report.receipts.is_empty()
+            && self.report.outcomes.is_empty()
+        {
+            return Err(error);
+        }
+        let at = receipt.map(|receipt| self.receipt(receipt));
+        let alone = batch.len() == 1;
+        if let Why::Fault(fault) = &why {
+            if !alone && self.splits > 0 {
+                // One event may make the whole call fail: halves tell which.
+                self.splits -= 1;
+                self.planner.batches.shrink(self.calendar, batch.len());
+                for prepared in batch.into_iter().rev() {
+                    queue.push_front(prepared);
+                }
+                return Ok(());
+            }
+            if alone {
+                self.lone_faults += 1;
+                let number = fault.details.as_ref().and_then(|details| details.code);
+                let outcome = match &fault.details {
+                    None => Outcome::Unknown,
+                    Some(_) if codes::is_permanent(number) => Outcome::Rejected {
+                        code: codes::FAULT_DETAILS.to_owned(),
+                        message: error.message.clone(),
+                    },
+                    Some(_) => later(&error),
+                };
+                for prepared in &batch {
+                    self.answer(prepared.write, outcome.clone(), at);
+                }
+                if self.lone_faults >= MAX_LONE_FAULTS || queue.is_empty() {
+                    self.trouble_unless_refused(error, &outcome);
+                }
+                return Ok(());
+            }
+        }
+        if why.is_about_size() && !alone {
+            self.planner.batches.shrink(self.calendar, batch.len());
+        }
+        let outcome = if why.may_have_been_done() {
+            Outcome::Unknown
+        } else {
+            later(&error)
+        };
+        for prepared in &batch {
+            self.answer(prepared.write, outcome.clone(), at);
+        }
+        self.report.trouble = Some(error);
+        Ok(())
+    }
+
+    fn trouble_unless_refused(&mut self, error: Error, outcome: &Outcome) {
+        if self.lone_faults >= MAX_LONE_FAULTS
+            || !matches!(outcome, Outcome::Rejected { .. }) && error.kind != ErrorKind::Rejected
+        {
+            self.report.trouble = Some(error);
+        }
+    }
+}
+
+fn later(error: &Error) -> Outcome {
+    Outcome::Retry {
+        after_ms: error.retry_after_ms,
+        code: Some(error.code.clone()),
+    }
+}
+
+/// How ids are compared: as Planner compares them, without regard to letter case.
+fn folded(id: &str) -> String {
+    id.to_lowercase()
+}
+
+/// What is told of a refusal. Planner's own text is repeated only where it names nobody.
+fn refusal(receipt: &EventReceipt, id: &str) -> String {
+    const LIMIT: usize = 200;
+    let code = receipt.code;
+    match receipt.message.as_deref() {
+        Some(text)
+            if !text.contains('@')
+                && !folded(text).contains(&folded(id))
+                && text.chars().count() <= LIMIT
+                && !text.chars().any(char::is_control) =>
+        {
+            format!("Planner refuses the event with code {code}: {text}")
+        }
+        _ => format!("Planner refuses the event with code {code}"),
+    }
+}
