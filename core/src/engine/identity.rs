@@ -18,6 +18,9 @@ pub struct Pair {
     pub appeared: ViewId,
 }
 
+/// Whether an appeared view takes the place of a vanished one.
+type Rule<'a> = &'a dyn Fn(&SourceView, &SourceView) -> bool;
+
 /// Pairs what vanished with what appeared in one round of one calendar.
 ///
 /// In this order, each view once: the same key; the same UID and the same local original date (an all-day
@@ -28,7 +31,7 @@ pub fn pair(vanished: &[SourceView], appeared: &[SourceView], zone: &TimeZone) -
     let mut pairs = Vec::new();
     let mut gone: HashSet<ViewId> = HashSet::new();
     let mut come: HashSet<ViewId> = HashSet::new();
-    let rules: [&dyn Fn(&SourceView, &SourceView) -> bool; 3] = [
+    let rules: [Rule<'_>; 3] = [
         &|old, new| old.event.key == new.event.key,
         &|old, new| {
             old.event.key.uid() == new.event.key.uid()

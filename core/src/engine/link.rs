@@ -93,7 +93,7 @@ pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linke
             Some(row) => Linked::Attach { row, view },
             None => Linked::New {
                 view,
-                external_id: chosen.map(|id| free_id(id, &mut remotes_in_use)),
+                external_id: chosen.map(|id| free_id(&id, &mut remotes_in_use)),
             },
         });
     }
@@ -102,8 +102,8 @@ pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linke
 
 /// An id that no other row uses: a series that was shifted may leave its rows under the ids that its new
 /// occurrences would take.
-fn free_id(id: String, in_use: &mut std::collections::HashSet<String>) -> String {
-    let mut candidate = id.clone();
+fn free_id(id: &str, in_use: &mut std::collections::HashSet<String>) -> String {
+    let mut candidate = id.to_owned();
     let mut next = 2;
     while !in_use.insert(candidate.to_lowercase()) {
         candidate = format!("{id}~{next}");

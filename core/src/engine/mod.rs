@@ -10,24 +10,39 @@
 //!
 //! Around them: [`link`](mod@link) gives views their rows, [`identity`] pairs what vanished with what
 //! appeared, [`inventory`] takes in what a sink lists, [`outcome`] takes in what became of writes. The loop
-//! ([`Engine`]) pulls, plans and applies per calendar, one step after the other; [`Service`] runs it by
+//! ([`Engine`]) pulls, plans and applies per calendar, one step after the other; [`Engine::run`] does so by
 //! interval, daily times and hints.
 
 mod config;
+mod connection;
 pub mod decide;
+#[allow(clippy::module_inception)]
+mod engine;
 mod fingerprint;
 pub mod guard;
 pub mod identity;
 pub mod inventory;
 pub mod link;
 pub mod outcome;
+mod pass;
 pub mod project;
+mod pull;
+mod reconcile;
+pub mod roster;
 mod row;
 pub mod schedule;
+mod service;
 mod sync_config;
 
-pub use config::{Daily, GuardLimits, PrivateRule, Rules, RulesConfig, WindowConfig};
+pub use config::{Daily, GuardLimits, PrivateRule, Rules, RulesConfig, RulesError, WindowConfig};
+pub use connection::ConnectionHandle;
+pub use engine::{
+    CalendarOutcome, CalendarPlan, Engine, EngineError, Failure, Progress, ProgressEvent, Silent,
+    SyncOptions, SyncReport,
+};
 pub use fingerprint::{Fingerprinter, Prints};
+pub use pass::{PassError, PassReport, PlannedWrite};
+pub use pull::{PAGE, Pulled};
 pub use row::{
     Agreed, Attempt, DeadLetter, LinkId, OnSink, Retry, Row, SinkView, SourceView, ViewId,
 };

@@ -1,0 +1,771 @@
+//! The engine: syncs over connections and a store.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::pass::{self, PassError, PassReport, PlannedWrite, Unit};
+use super::reconcile::reconcile;
+use super::{ConnectionHandle, Direction, OnLeave, RosterFrom, SyncConfig, roster};
+use crate::clock::Clock;
+use crate::connector::{Error, ErrorKind, Scope, SkippedEntry};
+use crate::model::{Address, CalendarRef};
+use crate::store::{
+    CalendarId, CalendarReport, CalendarState, Fence, Membership, Pruned, Retention, Store,
+    StoreError, Trouble,
+};
+
+/// Why an engine cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A sync names a connection that is not there.
+    #[error(
+        "sync `{sync}` names the connection `{connection}`, which is not configured; add [connections.{connection}]"
+    )]
+    NoConnection {
+        /// The sync.
+        sync: String,
+        /// The connection.
+        connection: String,
+    },
+    /// A connection cannot do what a sync needs of it.
+    #[error(
+        "sync `{sync}` needs connection `{connection}` to support {need}; its connector does not"
+    )]
+    NotCapable {
+        /// The sync.
+        sync: String,
+        /// The connection.
+        connection: String,
+        /// What it cannot do.
+        need: &'static str,
+    },
+    /// Two-way is not available yet.
+    #[error("sync `{sync}`: direction `two-way` is not available yet; use `one-way`")]
+    TwoWay {
+        /// The sync.
+        sync: String,
+    },
+    /// Two syncs have one name.
+    #[error(
+        "two syncs are named `{sync}`; names must differ, what is remembered is kept under them"
+    )]
+    DuplicateSync {
+        /// The name.
+        sync: String,
+    },
+    /// There is no sync of this name.
+    #[error("there is no sync named `{sync}`")]
+    NoSync {
+        /// The name.
+        sync: String,
+    },
+    /// A sync's rules do not work.
+    #[error("sync `{sync}`: {error}")]
+    Rules {
+        /// The sync.
+        sync: String,
+        /// Why.
+        error: super::RulesError,
+    },
+    /// A connection's roster could not be had.
+    #[error("the roster of connection `{connection}` could not be read: {error}")]
+    Roster {
+        /// The connection.
+        connection: String,
+        /// Why.
+        error: Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What happens while the engine works, for progress bars and the status page.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ProgressEvent {
+    /// A sync over so many calendars begins.
+    Started {
+        /// The sync.
+        sync: String,
+        /// How many calendars.
+        calendars: usize,
+    },
+    /// A calendar is done.
+    Calendar {
+        /// The sync.
+        sync: String,
+        /// [`CalendarRef::handle`].
+        calendar: String,
+        /// What was done.
+        report: PassReport,
+        /// The code of what went wrong.
+        failed: Option<String>,
+    },
+    /// A sync is done.
+    Finished {
+        /// The sync.
+        sync: String,
+    },
+}
+
+/// Is told what happens.
+pub trait Progress: Send + Sync {
+    /// Something happened. Must return at once.
+    fn event(&self, event: ProgressEvent);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: ProgressEvent) {}
+}
+
+/// What of a sync is to be done.
+#[derive(Debug, Clone, Default)]
+pub struct SyncOptions {
+    /// Read every calendar completely, whatever the cursors say.
+    pub full: bool,
+    /// Compare with what the sink holds, also where that was done before.
+    pub reconcile: bool,
+    /// Only these calendars; empty: all.
+    pub calendars: Vec<Address>,
+}
+
+/// What became of one calendar.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CalendarOutcome {
+    /// The calendar. Personal data: for the operator's eyes, not for logs.
+    pub calendar: CalendarRef,
+    /// What was done.
+    pub report: PassReport,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failure>,
+    /// The calendar's state as it is now, for the timetable.
+    #[serde(skip)]
+    pub(super) after: Option<CalendarState>,
+}
+
+/// What went wrong, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable code.
+    pub code: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+impl From<&PassError> for Failure {
+    fn from(error: &PassError) -> Self {
+        Self {
+            code: error.code(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// What became of a sync.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// The sync.
+    pub sync: String,
+    /// Sums over all calendars.
+    pub total: PassReport,
+    /// The calendars, by address.
+    pub calendars: Vec<CalendarOutcome>,
+    /// Roster entries that could not be used.
+    pub skipped: Vec<SkippedEntry>,
+}
+
+impl SyncReport {
+    /// How many calendars something went wrong with.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.calendars
+            .iter()
+            .filter(|calendar| calendar.failed.is_some())
+            .count()
+    }
+}
+
+/// What would be written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CalendarPlan {
+    /// The calendar.
+    pub calendar: CalendarRef,
+    /// The writes, in no particular order.
+    pub writes: Vec<PlannedWrite>,
+    /// Why there is no plan, or not all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failure>,
+}
+
+/// How many calendars are listed in one inventory: a chunk fails and is retried together.
+pub(super) const INVENTORY_CHUNK: usize = 10;
+
+/// Syncs over connections and a store. See the module's documentation.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    fence: Fence,
+    clock: Arc<dyn Clock>,
+    connections: HashMap<String, Arc<ConnectionHandle>>,
+    syncs: Vec<SyncConfig>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("fence", &self.fence)
+            .field("connections", &self.connections.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Puts an engine together and checks the connections' capabilities against what the syncs need.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn new(
+        store: Arc<dyn Store>,
+        fence: Fence,
+        clock: Arc<dyn Clock>,
+        connections: impl IntoIterator<Item = Arc<ConnectionHandle>>,
+        syncs: Vec<SyncConfig>,
+    ) -> Result<Self, EngineError> {
+        let engine = Self {
+            store,
+            fence,
+            clock,
+            connections: connections
+                .into_iter()
+                .map(|connection| (connection.name().to_owned(), connection))
+                .collect(),
+            syncs,
+        };
+        engine.check_syncs()?;
+        Ok(engine)
+    }
+
+    fn check_syncs(&self) -> Result<(), EngineError> {
+        let mut names = HashSet::new();
+        for sync in &self.syncs {
+            if !names.insert(&sync.name) {
+                return Err(EngineError::DuplicateSync {
+                    sync: sync.name.clone(),
+                });
+            }
+            if sync.direction != Direction::OneWay {
+                return Err(EngineError::TwoWay {
+                    sync: sync.name.clone(),
+                });
+            }
+            let source = self.connection(sync, &sync.source)?;
+            let sink = self.connection(sync, &sync.sink)?;
+            let need = |connection: &ConnectionHandle, need| EngineError::NotCapable {
+                sync: sync.name.clone(),
+                connection: connection.name().to_owned(),
+                need,
+            };
+            let Some(reads) = &source.capabilities().source else {
+                return Err(need(source, "reading"));
+            };
+            let Some(writes) = &sink.capabilities().sink else {
+                return Err(need(sink, "writing"));
+            };
+            if !writes.idempotent_upsert && !writes.probe {
+                return Err(need(sink, "safe creates (a probe, or ids of our own)"));
+            }
+            if !self.roster_connection(sync)?.capabilities().roster {
+                return Err(need(self.roster_connection(sync)?, "a roster"));
+            }
+            sync.rules()
+                .at(self.clock.now(), reads, writes)
+                .map_err(|error| EngineError::Rules {
+                    sync: sync.name.clone(),
+                    error,
+                })?;
+        }
+        Ok(())
+    }
+
+    fn connection(&self, sync: &SyncConfig, name: &str) -> Result<&ConnectionHandle, EngineError> {
+        self.connections
+            .get(name)
+            .map(AsRef::as_ref)
+            .ok_or_else(|| EngineError::NoConnection {
+                sync: sync.name.clone(),
+                connection: name.to_owned(),
+            })
+    }
+
+    fn roster_connection(&self, sync: &SyncConfig) -> Result<&ConnectionHandle, EngineError> {
+        let sink = self.connection(sync, &sync.sink)?;
+        let source = self.connection(sync, &sync.source)?;
+        Ok(match sync.roster.from {
+            RosterFrom::Sink => sink,
+            RosterFrom::Source => source,
+            RosterFrom::Auto if sink.capabilities().roster => sink,
+            RosterFrom::Auto => source,
+        })
+    }
+
+    /// The syncs.
+    #[must_use]
+    pub fn syncs(&self) -> &[SyncConfig] {
+        &self.syncs
+    }
+
+    /// The sync of this name.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSync`].
+    pub fn sync(&self, name: &str) -> Result<&SyncConfig, EngineError> {
+        self.syncs
+            .iter()
+            .find(|sync| sync.name == name)
+            .ok_or_else(|| EngineError::NoSync {
+                sync: name.to_owned(),
+            })
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(super) fn handle(&self, name: &str) -> Option<&Arc<ConnectionHandle>> {
+        self.connections.get(name)
+    }
+
+    /// Lifts stops and parks of a connection: an operator said so.
+    pub fn reopen(&self, connection: &str) {
+        if let Some(connection) = self.connections.get(connection) {
+            connection.reads.reopen();
+            connection.writes.reopen();
+        }
+    }
+
+    /// Asks whose calendars belong to the sync and stores the answer. A failure or an empty answer changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::Roster`], [`EngineError::Store`].
+    pub async fn refresh_roster(
+        &self,
+        sync: &SyncConfig,
+    ) -> Result<Vec<SkippedEntry>, EngineError> {
+        let connection = self.roster_connection(sync)?;
+        let failed = |error: Error| EngineError::Roster {
+            connection: connection.name().to_owned(),
+            error,
+        };
+        let gate = if connection.capabilities().sink.is_some() {
+            &connection.writes
+        } else {
+            &connection.reads
+        };
+        let permit = gate.enter(self.clock.now()).await.map_err(failed)?;
+        let answer = connection.connection().roster().await;
+        drop(permit);
+        let now = self.clock.now();
+        gate.report(answer.as_ref().err(), now);
+        let answer = answer.map_err(failed)?;
+        if answer.entries.is_empty() {
+            tracing::warn!(
+                sync = sync.name,
+                connection = connection.name(),
+                code = "3202",
+                "The roster is empty; nothing is changed for that."
+            );
+        }
+        let known = self.store.calendars(&sync.name).await?;
+        let changes = roster::update(&known, &answer, &sync.roster, now);
+        if !changes.is_empty() {
+            tracing::info!(
+                sync = sync.name,
+                changes = changes.len(),
+                calendars = answer.entries.len(),
+                "The roster changed."
+            );
+            self.store
+                .commit_roster(self.fence, &sync.name, &changes, now)
+                .await?;
+        }
+        Ok(answer.skipped)
+    }
+
+    /// Calendars that are to be worked on: those that take part, and leavers that are to be withdrawn.
+    pub(super) async fn members(
+        &self,
+        sync: &SyncConfig,
+        only: &[Address],
+    ) -> Result<Vec<Member>, EngineError> {
+        let states = self.store.calendars(&sync.name).await?;
+        let mut members: Vec<Member> = states
+            .into_iter()
+            .filter(|state| only.is_empty() || only.contains(&state.calendar.address))
+            .filter_map(|state| {
+                let withdrawn = state.membership == Membership::Parked
+                    && sync.roster.on_leave == OnLeave::Withdraw
+                    && !sync.roster.deny.contains(&state.calendar.address);
+                (roster::takes_part(&state, &sync.roster) || withdrawn)
+                    .then_some(Member { state, withdrawn })
+            })
+            .collect();
+        members.sort_by_key(|member| member.state.calendar.address.folded());
+        Ok(members)
+    }
+
+    /// One sync, once: roster, then every calendar.
+    ///
+    /// # Errors
+    /// Only if nothing could be done at all. What goes wrong with one calendar stands in the report, and the
+    /// others go on.
+    pub async fn sync_once(
+        &self,
+        sync: &SyncConfig,
+        options: &SyncOptions,
+        shutdown: &CancellationToken,
+        progress: &dyn Progress,
+    ) -> Result<SyncReport, EngineError> {
+        let skipped = self.refresh_roster(sync).await?;
+        let members = self.members(sync, &options.calendars).await?;
+        progress.event(ProgressEvent::Started {
+            sync: sync.name.clone(),
+            calendars: members.len(),
+        });
+        let chunks: Vec<Vec<Member>> = members
+            .chunks(INVENTORY_CHUNK)
+            .map(<[Member]>::to_vec)
+            .collect();
+        let mut waiting = chunks.into_iter();
+        let mut running = FuturesUnordered::new();
+        let mut report = SyncReport {
+            sync: sync.name.clone(),
+            skipped,
+            ..SyncReport::default()
+        };
+        let at_once = self.at_once(sync)?;
+        loop {
+            while running.len() < at_once && !shutdown.is_cancelled() {
+                let Some(chunk) = waiting.next() else { break };
+                let work = Work {
+                    full: options.full,
+                    reconcile: options.reconcile,
+                };
+                running.push(self.work(sync, chunk, work, shutdown, progress));
+            }
+            let given_up = async {
+                shutdown.cancelled().await;
+                tokio::time::sleep(super::service::GRACE).await;
+            };
+            let done = tokio::select! {
+                done = running.next() => done,
+                () = given_up => None,
+            };
+            let Some(done) = done else {
+                break;
+            };
+            for outcome in done {
+                report.total.add(&outcome.report);
+                report.calendars.push(outcome);
+            }
+        }
+        report
+            .calendars
+            .sort_by_key(|outcome| outcome.calendar.address.folded());
+        progress.event(ProgressEvent::Finished {
+            sync: sync.name.clone(),
+        });
+        Ok(report)
+    }
+
+    /// How many chunks of calendars are worked on at once: enough to keep both gates busy.
+    pub(super) fn at_once(&self, sync: &SyncConfig) -> Result<usize, EngineError> {
+        let source = self.connection(sync, &sync.source)?;
+        let sink = self.connection(sync, &sync.sink)?;
+        Ok(source.reads.most() + sink.writes.most())
+    }
+
+    /// Works on a few calendars: first what the sink holds, where that is due, then each calendar's pass.
+    pub(super) async fn work(
+        &self,
+        sync: &SyncConfig,
+        members: Vec<Member>,
+        work: Work,
+        shutdown: &CancellationToken,
+        progress: &dyn Progress,
+    ) -> Vec<CalendarOutcome> {
+        let (Some(source), Some(sink)) = (self.handle(&sync.source), self.handle(&sync.sink))
+        else {
+            return Vec::new();
+        };
+        let unit = |member: &Member| Unit {
+            store: &self.store,
+            fence: self.fence,
+            clock: &self.clock,
+            sync,
+            source,
+            sink,
+            calendar: member.state.id,
+            reference: member.state.calendar.clone(),
+            handle: member.state.calendar.handle(),
+            shutdown,
+            withdrawn: member.withdrawn,
+        };
+        let lists = sink
+            .capabilities()
+            .sink
+            .as_ref()
+            .is_some_and(|sink| sink.inventory.is_some());
+        let due: Vec<Unit<'_>> = members
+            .iter()
+            .filter(|member| {
+                lists && !member.withdrawn && (work.reconcile || member.state.inventoried.is_none())
+            })
+            .map(unit)
+            .collect();
+        let mut failed: HashMap<CalendarId, PassError> = due
+            .iter()
+            .map(|unit| unit.calendar)
+            .zip(reconcile(&due).await)
+            .filter_map(|(calendar, result)| Some((calendar, result.err()?)))
+            .collect();
+        let was_due: HashSet<CalendarId> = due.iter().map(|unit| unit.calendar).collect();
+        let not_listed: HashSet<CalendarId> = failed.keys().copied().collect();
+        let mut outcomes = Vec::with_capacity(members.len());
+        for member in &members {
+            let unit = unit(member);
+            let never_listed = member.state.inventoried.is_none();
+            let (report, result) = match failed.remove(&member.state.id) {
+                // Without knowing what the sink holds, nothing is written for the first time.
+                Some(error) if never_listed => (PassReport::default(), Err(error)),
+                Some(error) => {
+                    tracing::warn!(
+                        sync = sync.name,
+                        calendar = unit.handle,
+                        code = "3936",
+                        error = %error,
+                        "The sink's content could not be listed; it is compared next time."
+                    );
+                    pass::pass(&unit, work.full, true).await
+                }
+                None => pass::pass(&unit, work.full, true).await,
+            };
+            let listed =
+                was_due.contains(&member.state.id) && !not_listed.contains(&member.state.id);
+            let listed = listed.then(|| self.clock.now());
+            outcomes.push(
+                self.conclude(&unit, member, listed, report, result, progress)
+                    .await,
+            );
+        }
+        outcomes
+    }
+
+    async fn conclude(
+        &self,
+        unit: &Unit<'_>,
+        member: &Member,
+        listed: Option<Timestamp>,
+        report: PassReport,
+        result: Result<(), PassError>,
+        progress: &dyn Progress,
+    ) -> CalendarOutcome {
+        let now = self.clock.now();
+        let trouble_after = result
+            .as_ref()
+            .err()
+            .map(|error| trouble(error, member.state.trouble.as_ref(), now));
+        let note = CalendarReport {
+            inventoried: None,
+            succeeded: trouble_after.is_none().then_some(now),
+            trouble: trouble_after.clone(),
+        };
+        if let Err(error) = &result
+            && !matches!(error, PassError::Cancelled)
+        {
+            tracing::warn!(
+                sync = unit.sync.name,
+                calendar = unit.handle,
+                code = error.code(),
+                error = %error,
+                "A calendar could not be brought in step; it is tried again."
+            );
+        }
+        let noted = if matches!(result, Err(PassError::Cancelled)) {
+            Ok(())
+        } else {
+            unit.store
+                .report_calendar(unit.fence, &unit.sync.name, unit.calendar, note)
+                .await
+        };
+        let result = result.and(noted.map_err(PassError::from));
+        let failed = result.as_ref().err().map(Failure::from);
+        if report.created + report.updated + report.deleted > 0 {
+            tracing::info!(
+                sync = unit.sync.name,
+                calendar = unit.handle,
+                created = report.created,
+                updated = report.updated,
+                deleted = report.deleted,
+                calls = report.calls,
+                "A calendar was brought in step."
+            );
+        }
+        progress.event(ProgressEvent::Calendar {
+            sync: unit.sync.name.clone(),
+            calendar: unit.handle.clone(),
+            report: report.clone(),
+            failed: failed.as_ref().map(|failure| failure.code.clone()),
+        });
+        let mut after = member.state.clone();
+        after.trouble = trouble_after;
+        after.inventoried = after.inventoried.or(listed);
+        CalendarOutcome {
+            calendar: unit.reference.clone(),
+            report,
+            failed,
+            after: Some(after),
+        }
+    }
+
+    /// What a sync would write now. Reads both sides and stores what it saw; writes nothing to the sink.
+    ///
+    /// # Errors
+    /// Only if nothing could be planned at all.
+    pub async fn plan(
+        &self,
+        sync: &SyncConfig,
+        options: &SyncOptions,
+        shutdown: &CancellationToken,
+    ) -> Result<Vec<CalendarPlan>, EngineError> {
+        self.refresh_roster(sync).await?;
+        let members = self.members(sync, &options.calendars).await?;
+        let mut plans = Vec::with_capacity(members.len());
+        let (Some(source), Some(sink)) = (self.handle(&sync.source), self.handle(&sync.sink))
+        else {
+            return Ok(plans);
+        };
+        for member in members {
+            let unit = Unit {
+                store: &self.store,
+                fence: self.fence,
+                clock: &self.clock,
+                sync,
+                source,
+                sink,
+                calendar: member.state.id,
+                reference: member.state.calendar.clone(),
+                handle: member.state.calendar.handle(),
+                shutdown,
+                withdrawn: member.withdrawn,
+            };
+            let planned = plan_member(&unit, &member, options).await;
+            let failed = planned.as_ref().err().map(Failure::from);
+            plans.push(CalendarPlan {
+                calendar: unit.reference.clone(),
+                writes: planned.unwrap_or_default(),
+                failed,
+            });
+        }
+        Ok(plans)
+    }
+
+    /// Removes what retention says.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        self.store
+            .prune(self.fence, retention, self.clock.now())
+            .await
+    }
+}
+
+async fn plan_member(
+    unit: &Unit<'_>,
+    member: &Member,
+    options: &SyncOptions,
+) -> Result<Vec<PlannedWrite>, PassError> {
+    let (Some(source), Some(sink)) = (
+        &unit.source.capabilities().source,
+        &unit.sink.capabilities().sink,
+    ) else {
+        return Err(PassError::Source(Error::unsupported("this direction")));
+    };
+    let rules = unit.sync.rules().at(unit.clock.now(), source, sink)?;
+    if sink.inventory.is_some() && (options.reconcile || member.state.inventoried.is_none()) {
+        for result in reconcile(std::slice::from_ref(unit)).await {
+            result?;
+        }
+    }
+    super::pull::pull(unit, &rules, options.full).await?;
+    pass::plan_only(unit, &rules).await
+}
+
+/// A calendar that is to be worked on.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    pub(super) state: CalendarState,
+    pub(super) withdrawn: bool,
+}
+
+/// What of a calendar is to be done besides the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Work {
+    pub(super) full: bool,
+    pub(super) reconcile: bool,
+}
+
+/// The first wait after trouble of one calendar; each further one doubles it.
+const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
+/// The longest wait.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(1);
+
+fn trouble(error: &PassError, before: Option<&Trouble>, now: Timestamp) -> Trouble {
+    let code = error.code();
+    let before = before.filter(|before| before.code == code);
+    let times = before.map_or(1, |before| before.times.saturating_add(1));
+    let own = match error.connector_error() {
+        // A mailbox that is not there, or not open to us, is looked for again, slowly.
+        Some(error)
+            if error.scope == Scope::Calendar
+                && matches!(error.kind, ErrorKind::NotFound | ErrorKind::Permission) =>
+        {
+            LONGEST_WAIT
+        }
+        _ => FIRST_WAIT
+            .checked_mul(1_i32.checked_shl(times - 1).unwrap_or(1 << 10))
+            .unwrap_or(LONGEST_WAIT)
+            .min(LONGEST_WAIT),
+    };
+    let wait = error
+        .connector_error()
+        .and_then(Error::wait)
+        .and_then(|wait| SignedDuration::try_from(wait).ok())
+        .unwrap_or(own);
+    Trouble {
+        code,
+        message: error.to_string(),
+        since: before.map_or(now, |before| before.since),
+        times,
+        not_before: now.checked_add(wait).ok(),
+    }
+}

@@ -1,0 +1,164 @@
+//! Reconciliation: what the sink lists, into the rows' views of it.
+
+use std::collections::HashMap;
+
+use super::inventory::{Taken, take};
+use super::pass::{PassError, Unit, sink_capabilities};
+use super::{OnSink, SinkView};
+use crate::connector::{Error, InventoryEntry, InventoryRequest};
+use crate::model::CalendarRef;
+use crate::store::{CalendarReport, NewRow, RowCommit};
+
+/// Lists what the sink holds of these calendars (all of one sync) and stores it. Answers, per unit, whether
+/// its inventory is complete, or why not. A calendar that could not be listed stays as it was.
+pub(super) async fn reconcile(units: &[Unit<'_>]) -> Vec<Result<(), PassError>> {
+    let Some(first) = units.first() else {
+        return Vec::new();
+    };
+    let listed = list(first, units).await;
+    let mut results = Vec::with_capacity(units.len());
+    for unit in units {
+        let result = match &listed {
+            Err(error) => Err(PassError::Sink(error.clone())),
+            Ok(listed) => match listed.calendars.get(&key(&unit.reference)) {
+                Some(Ok(entries)) => store(unit, entries, listed).await,
+                Some(Err(error)) => Err(PassError::Sink(error.clone())),
+                None => Err(PassError::Sink(Error::new(
+                    crate::connector::ErrorKind::Protocol,
+                    crate::connector::Scope::Calendar,
+                    "inventory.incomplete",
+                    "the sink's inventory says nothing about this calendar; it is asked again",
+                ))),
+            },
+        };
+        results.push(result);
+    }
+    results
+}
+
+/// What an inventory brought, by calendar.
+struct Listed {
+    began: jiff::Timestamp,
+    window: crate::model::Window,
+    calendars: HashMap<String, Result<Vec<InventoryEntry>, Error>>,
+}
+
+fn key(calendar: &CalendarRef) -> String {
+    format!(
+        "{}\n{}",
+        calendar.address.folded(),
+        calendar.calendar.as_deref().unwrap_or_default()
+    )
+}
+
+async fn list(first: &Unit<'_>, units: &[Unit<'_>]) -> Result<Listed, Error> {
+    let (Some(sink), Some(source), Some(capabilities)) = (
+        first.sink.connection().sink(),
+        first.source.capabilities().source.as_ref(),
+        first.sink.capabilities().sink.as_ref(),
+    ) else {
+        return Err(Error::unsupported("inventory"));
+    };
+    let began = first.clock.now();
+    let window = first
+        .sync
+        .rules()
+        .at(began, source, capabilities)
+        .map_err(|error| Error::config(error.to_string()))?
+        .window;
+    let permit = first.sink.writes.enter(began).await?;
+    let listing = async {
+        let mut calendars: HashMap<String, Result<Vec<InventoryEntry>, Error>> = HashMap::new();
+        let mut pending: HashMap<String, Vec<InventoryEntry>> = HashMap::new();
+        let mut feed = sink
+            .inventory(InventoryRequest {
+                calendars: units.iter().map(|unit| unit.reference.clone()).collect(),
+                window,
+                now: began,
+            })
+            .await?;
+        while let Some(page) = feed.next().await? {
+            for entry in page.entries {
+                pending.entry(key(&entry.calendar)).or_default().push(entry);
+            }
+            for calendar in &page.complete {
+                let key = key(calendar);
+                let entries = pending.remove(&key).unwrap_or_default();
+                calendars.insert(key, Ok(entries));
+            }
+            for (calendar, error) in page.failed {
+                calendars.insert(key(&calendar), Err(error));
+            }
+        }
+        Ok(calendars)
+    };
+    let listed = listing.await;
+    drop(permit);
+    let now = first.clock.now();
+    first.sink.writes.report(listed.as_ref().err(), now);
+    Ok(Listed {
+        began,
+        window,
+        calendars: listed?,
+    })
+}
+
+async fn store(
+    unit: &Unit<'_>,
+    entries: &[InventoryEntry],
+    listed: &Listed,
+) -> Result<(), PassError> {
+    let sink = sink_capabilities(unit)?;
+    let found = unit
+        .store
+        .rows(&unit.sync.name, unit.source.name(), unit.calendar)
+        .await?;
+    let mut commit = RowCommit {
+        sync: unit.sync.name.clone(),
+        calendar: Some(unit.calendar),
+        ..RowCommit::default()
+    };
+    for taken in take(&found.rows, entries, listed.window, listed.began, sink) {
+        match taken {
+            Taken::Changed { now, .. } => commit.update.push(*now),
+            Taken::Unmatched { entry, key } => {
+                let Some(entry) = entries.get(entry) else {
+                    continue;
+                };
+                // In a sink that others write too, what is not ours is left alone: no row is made for it.
+                if sink.sharing != crate::connector::Sharing::Exclusive && entry.origin.is_none() {
+                    continue;
+                }
+                commit.insert.push(NewRow {
+                    key,
+                    ordinal: 0,
+                    group: None,
+                    view: None,
+                    remote: Some(entry.remote.clone()),
+                    sink: SinkView {
+                        state: OnSink::Present,
+                        remote: Some(entry.remote.clone()),
+                        content: entry.content.clone(),
+                        acknowledged: None,
+                        foreign: false,
+                    },
+                });
+            }
+        }
+    }
+    if !commit.update.is_empty() || !commit.insert.is_empty() {
+        unit.store.commit_rows(unit.fence, commit).await?;
+    }
+    unit.store
+        .report_calendar(
+            unit.fence,
+            &unit.sync.name,
+            unit.calendar,
+            CalendarReport {
+                inventoried: Some(listed.began),
+                ..CalendarReport::default()
+            },
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,412 @@
+//! The service loop: by interval, by daily times, by hints.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::engine::{CalendarOutcome, Engine, EngineError, Member, Progress, Work};
+use super::{Daily, SyncConfig};
+use crate::connector::Hint;
+use crate::model::CalendarRef;
+use crate::store::{CalendarId, Retention};
+
+/// How long to wait until a hint is acted on: one change makes several.
+const DEBOUNCE: SignedDuration = SignedDuration::from_secs(3);
+/// The longest sleep: the clock may be set while we sleep.
+const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(30);
+/// How long work under way may go on after the program was asked to stop.
+pub(super) const GRACE: Duration = Duration::from_secs(4);
+/// How often retention is applied.
+const PRUNE_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
+/// How long to wait until a failed roster is asked for again.
+const ROSTER_RETRY: SignedDuration = SignedDuration::from_secs(30);
+
+impl Engine {
+    /// Runs all syncs until `shutdown`. Every calendar keeps its own time: one in trouble holds up no other.
+    ///
+    /// # Errors
+    /// Only what makes all further work pointless: the store was taken over.
+    pub async fn run(
+        &self,
+        retention: Retention,
+        shutdown: &CancellationToken,
+        progress: &dyn Progress,
+    ) -> Result<(), EngineError> {
+        let mut loops: FuturesUnordered<_> = self
+            .syncs()
+            .iter()
+            .map(|sync| self.run_sync(sync, shutdown, progress))
+            .collect();
+        let pruning = self.keep_pruned(retention, shutdown);
+        tokio::pin!(pruning);
+        loop {
+            tokio::select! {
+                ended = loops.next() => match ended {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(()),
+                },
+                () = &mut pruning => {}
+            }
+            if shutdown.is_cancelled() && loops.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn keep_pruned(&self, retention: Retention, shutdown: &CancellationToken) {
+        loop {
+            match self.prune(retention).await {
+                Ok(pruned) => tracing::debug!(?pruned, "Retention was applied."),
+                Err(error) => tracing::warn!(%error, "Retention could not be applied."),
+            }
+            let wait = Duration::try_from(PRUNE_INTERVAL).unwrap_or_default();
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = shutdown.cancelled() => return std::future::pending().await,
+            }
+        }
+    }
+
+    async fn run_sync(
+        &self,
+        sync: &SyncConfig,
+        shutdown: &CancellationToken,
+        progress: &dyn Progress,
+    ) -> Result<(), EngineError> {
+        let mut timetable = Timetable::new(sync, self.zone_of(sync), self.clock().now());
+        let mut running = FuturesUnordered::new();
+        let mut hints = Hints::new();
+        // The roster is asked for beside the work on calendars, which it must not hold up.
+        let mut roster = FuturesUnordered::new();
+        let at_once = self.at_once(sync)?;
+        while !shutdown.is_cancelled() {
+            let now = self.clock().now();
+            if roster.is_empty() && timetable.roster_due(now) {
+                roster.push(self.refresh_roster(sync));
+            }
+            timetable.daily(now);
+            while running.len() < at_once {
+                let Some((members, work)) = timetable.next(now) else {
+                    break;
+                };
+                running.push(self.work(sync, members, work, shutdown, progress));
+            }
+            let sleep = Duration::try_from(timetable.sleep(now)).unwrap_or_default();
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(outcomes) = running.next(), if !running.is_empty() => {
+                    timetable.done(outcomes, self.clock().now());
+                }
+                Some(answer) = roster.next(), if !roster.is_empty() => {
+                    let now = self.clock().now();
+                    if let Err(error) = &answer {
+                        tracing::warn!(sync = sync.name, %error, "The roster could not be read; it is asked for again.");
+                    }
+                    timetable.roster_done(now, answer.is_ok());
+                    match self.members(sync, &[]).await {
+                        Ok(members) => timetable.members(members, now),
+                        Err(error) => tracing::warn!(sync = sync.name, %error, "The calendars could not be listed."),
+                    }
+                    hints.watch(self, sync, timetable.calendars()).await;
+                }
+                heard = hints.next() => timetable.hinted(&heard, self.clock().now()),
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+        // What is under way stops at its next step; what it has stored stays. A remote call that takes
+        // longer is given up: that is no worse than a crash, which the next plan copes with.
+        let drained =
+            tokio::time::timeout(GRACE, async { while running.next().await.is_some() {} });
+        if drained.await.is_err() {
+            tracing::info!(sync = sync.name, "Calls that were under way were given up.");
+        }
+        Ok(())
+    }
+
+    fn zone_of(&self, sync: &SyncConfig) -> TimeZone {
+        let source = self
+            .handle(&sync.source)
+            .and_then(|handle| handle.capabilities().source.as_ref());
+        let sink = self
+            .handle(&sync.sink)
+            .and_then(|handle| handle.capabilities().sink.as_ref());
+        match (source, sink) {
+            (Some(source), Some(sink)) => sync
+                .rules()
+                .at(self.clock().now(), source, sink)
+                .map_or_else(|_| TimeZone::system(), |rules| rules.zone),
+            _ => TimeZone::system(),
+        }
+    }
+}
+
+/// When what is due.
+struct Timetable<'a> {
+    sync: &'a SyncConfig,
+    zone: TimeZone,
+    roster: Timestamp,
+    roster_daily: Option<Timestamp>,
+    full_daily: Option<Timestamp>,
+    reconcile_daily: Option<Timestamp>,
+    calendars: HashMap<CalendarId, Slot>,
+}
+
+/// One calendar's times.
+struct Slot {
+    member: Member,
+    due: Timestamp,
+    work: Work,
+    running: bool,
+    /// A hint came while it was worked on.
+    again: bool,
+    /// It takes no part any more, and stays only until the work on it has ended.
+    left: bool,
+}
+
+impl<'a> Timetable<'a> {
+    fn new(sync: &'a SyncConfig, zone: TimeZone, now: Timestamp) -> Self {
+        let next = |daily: &Daily| daily.next(now, &zone);
+        Self {
+            roster: now,
+            roster_daily: next(&sync.schedule.roster),
+            full_daily: next(&sync.schedule.full),
+            reconcile_daily: next(&sync.schedule.reconcile),
+            calendars: HashMap::new(),
+            sync,
+            zone,
+        }
+    }
+
+    fn calendars(&self) -> Vec<CalendarRef> {
+        self.calendars
+            .values()
+            .filter(|slot| !slot.member.withdrawn && !slot.left)
+            .map(|slot| slot.member.state.calendar.clone())
+            .collect()
+    }
+
+    fn roster_due(&self, now: Timestamp) -> bool {
+        self.roster <= now || self.roster_daily.is_some_and(|at| at <= now)
+    }
+
+    fn roster_done(&mut self, now: Timestamp, good: bool) {
+        let wait = if good {
+            self.sync.schedule.roster_interval
+        } else {
+            ROSTER_RETRY
+        };
+        self.roster = after(now, wait);
+        self.roster_daily = self.following(&self.sync.schedule.roster, now);
+    }
+
+    /// The next daily time after `now`, so that one moment does not count twice.
+    fn following(&self, daily: &Daily, now: Timestamp) -> Option<Timestamp> {
+        daily.next(after(now, SignedDuration::from_secs(1)), &self.zone)
+    }
+
+    fn members(&mut self, members: Vec<Member>, now: Timestamp) {
+        let mut kept = HashMap::with_capacity(members.len());
+        for member in members {
+            let slot = match self.calendars.remove(&member.state.id) {
+                Some(slot) => Slot {
+                    member,
+                    left: false,
+                    ..slot
+                },
+                None => Slot {
+                    member,
+                    due: now,
+                    work: Work::default(),
+                    running: false,
+                    again: false,
+                    left: false,
+                },
+            };
+            kept.insert(slot.member.state.id, slot);
+        }
+        // One calendar is never worked on twice at once, also if it leaves and comes back meanwhile.
+        for (id, slot) in self.calendars.drain().filter(|(_, slot)| slot.running) {
+            kept.insert(id, Slot { left: true, ..slot });
+        }
+        self.calendars = kept;
+    }
+
+    fn daily(&mut self, now: Timestamp) {
+        let full = self.full_daily.is_some_and(|at| at <= now);
+        let reconcile = self.reconcile_daily.is_some_and(|at| at <= now);
+        if full {
+            self.full_daily = self.following(&self.sync.schedule.full, now);
+        }
+        if reconcile {
+            self.reconcile_daily = self.following(&self.sync.schedule.reconcile, now);
+        }
+        for slot in self.calendars.values_mut() {
+            slot.work.full |= full;
+            slot.work.reconcile |= reconcile;
+            if full || reconcile {
+                slot.due = slot.due.min(now);
+                slot.again |= slot.running;
+            }
+        }
+    }
+
+    /// The next calendars to work on: those to be compared with the sink together, any other by itself.
+    fn next(&mut self, now: Timestamp) -> Option<(Vec<Member>, Work)> {
+        let mut due: Vec<(Timestamp, CalendarId)> = self
+            .calendars
+            .values()
+            .filter(|slot| !slot.running && slot.due <= now)
+            .map(|slot| (slot.due, slot.member.state.id))
+            .collect();
+        due.sort_unstable();
+        let (_, first) = *due.first()?;
+        let work = self.calendars.get(&first)?.work;
+        let lists = |slot: &Slot| slot.work.reconcile || slot.member.state.inventoried.is_none();
+        let together = self.calendars.get(&first).is_some_and(lists);
+        let chosen: Vec<CalendarId> = due
+            .iter()
+            .map(|(_, id)| *id)
+            .filter(|id| {
+                *id == first
+                    || (together
+                        && self.calendars.get(id).is_some_and(|slot| {
+                            lists(slot)
+                                && slot.work.full == work.full
+                                && slot.work.reconcile == work.reconcile
+                        }))
+            })
+            .take(super::engine::INVENTORY_CHUNK)
+            .collect();
+        let mut members = Vec::with_capacity(chosen.len());
+        for id in chosen {
+            if let Some(slot) = self.calendars.get_mut(&id) {
+                slot.running = true;
+                slot.again = false;
+                slot.work = Work::default();
+                members.push(slot.member.clone());
+            }
+        }
+        Some((members, work))
+    }
+
+    fn done(&mut self, outcomes: Vec<CalendarOutcome>, now: Timestamp) {
+        for outcome in outcomes {
+            let Some(after_work) = outcome.after else {
+                continue;
+            };
+            let Some(slot) = self.calendars.get_mut(&after_work.id) else {
+                continue;
+            };
+            if slot.left {
+                self.calendars.remove(&after_work.id);
+                continue;
+            }
+            slot.member.state = after_work;
+            slot.running = false;
+            let usual = after(now, self.sync.schedule.interval);
+            let next = match (&slot.member.state.trouble, outcome.report.next) {
+                (Some(trouble), _) => trouble.not_before.unwrap_or(usual),
+                (None, Some(next)) => next.min(usual),
+                (None, None) => usual,
+            };
+            slot.due = if slot.again { now } else { next.max(now) };
+        }
+    }
+
+    fn hinted(&mut self, hints: &[Hint], now: Timestamp) {
+        for hint in hints {
+            let (Hint::Dirty(calendar) | Hint::Gap(calendar)) = hint else {
+                continue;
+            };
+            if let Some(slot) = self
+                .calendars
+                .values_mut()
+                .find(|slot| slot.member.state.calendar == *calendar)
+            {
+                slot.again |= slot.running;
+                slot.due = slot.due.min(after(now, DEBOUNCE));
+            }
+        }
+    }
+
+    fn sleep(&self, now: Timestamp) -> SignedDuration {
+        let next = self
+            .calendars
+            .values()
+            .filter(|slot| !slot.running)
+            .map(|slot| slot.due)
+            .chain([self.roster].into_iter().filter(|at| *at > now))
+            .chain(self.roster_daily)
+            .chain(self.full_daily)
+            .chain(self.reconcile_daily)
+            .min()
+            .unwrap_or(now);
+        next.duration_since(now)
+            .clamp(SignedDuration::from_millis(50), LONGEST_SLEEP)
+    }
+}
+
+fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// The hints of a sync's source, if it gives any.
+struct Hints {
+    feed: Option<Box<dyn crate::connector::HintFeed>>,
+}
+
+impl Hints {
+    fn new() -> Self {
+        Self { feed: None }
+    }
+
+    async fn watch(&mut self, engine: &Engine, sync: &SyncConfig, calendars: Vec<CalendarRef>) {
+        let Some(source) = engine
+            .handle(&sync.source)
+            .filter(|handle| {
+                handle
+                    .capabilities()
+                    .source
+                    .as_ref()
+                    .is_some_and(|source| source.watch)
+            })
+            .and_then(|handle| handle.connection().source())
+        else {
+            return;
+        };
+        let watched = match &mut self.feed {
+            Some(feed) => feed.set(&calendars).await,
+            None => match source.watch(&calendars).await {
+                Ok(feed) => {
+                    self.feed = Some(feed);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = watched {
+            self.feed = None;
+            tracing::warn!(sync = sync.name, code = error.code, %error, "The source cannot be watched now; it is polled.");
+        }
+    }
+
+    async fn next(&mut self) -> Vec<Hint> {
+        match &mut self.feed {
+            None => std::future::pending().await,
+            Some(feed) => match feed.next().await {
+                Ok(hints) => hints,
+                Err(error) => {
+                    self.feed = None;
+                    tracing::warn!(code = error.code, %error, "The watch ended; calendars are polled until it is opened again.");
+                    Vec::new()
+                }
+            },
+        }
+    }
+}
