@@ -7,6 +7,7 @@ use calbridge_core::http::{Cause, CertificateFacts, StatusCode};
 use jiff::Timestamp;
 
 use crate::client::{CERTIFICATE_ADVICE, Call, Client, Failed, Why};
+use crate::codes::Access;
 use crate::roster;
 use crate::wire::{self, Operation, Request};
 
@@ -205,6 +206,20 @@ fn unanswered(failed: &Failed, scope: &CheckScope, report: &mut CheckReport) {
         }
         Why::Denied(_) => report.push("url", Severity::Failed, message(&failed.error)),
         Why::Unclear => report.push("protocol", Severity::Failed, message(&failed.error)),
+        Why::Access(access) => {
+            reachable(report);
+            report.push(
+                "authentication",
+                Severity::Passed,
+                "The service knows the client certificate.",
+            );
+            let name = match access {
+                Access::NotOpened => "access",
+                Access::WrongAuthority => "authority",
+                Access::WrongUser => "request-user",
+            };
+            report.push(name, Severity::Failed, message(&failed.error));
+        }
         Why::Fault(_) => report.push("service", Severity::Failed, message(&failed.error)),
     }
     if failed.date.is_some() {

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::codes;
+use crate::codes::{self, Access};
 use crate::config::{Holder, PlannerSettings};
 use crate::map;
 use crate::pace::Pace;
@@ -75,6 +75,8 @@ pub(crate) enum Why {
     NotSent(Cause),
     /// The service's front door turned us away.
     Denied(StatusCode),
+    /// The service knows us, and does not let us act.
+    Access(Access),
     /// The service asks to come back later.
     Busy,
     /// The service answered with a fault.
@@ -93,7 +95,9 @@ impl Why {
         match self {
             Self::Fault(fault) => fault.details.is_none(),
             Self::TooLarge | Self::Timeout | Self::Unclear => true,
-            Self::NotTried | Self::NotSent(_) | Self::Denied(_) | Self::Busy => false,
+            Self::NotTried | Self::NotSent(_) | Self::Denied(_) | Self::Access(_) | Self::Busy => {
+                false
+            }
         }
     }
 
@@ -455,6 +459,33 @@ fn faulted(fault: Fault) -> (Why, Error) {
             },
         ),
     };
+    let details = fault
+        .details
+        .as_ref()
+        .and_then(|details| details.message.as_deref());
+    if let Some(text) = details
+        && let Some(access) = codes::access(text)
+    {
+        let advice = match access {
+            Access::NotOpened => {
+                "the client certificate is known, but access is not opened for it; ask STAR to open it"
+            }
+            Access::WrongAuthority => {
+                "the client certificate may not act for this jobcenter; check `jobcenter`, or ask STAR for the authority"
+            }
+            Access::WrongUser => {
+                "`request_user` is not what STAR has registered for the client certificate"
+            }
+        };
+        let text = codes::harmless(text).map_or_else(String::new, |text| format!(": {text}"));
+        let error = Error::new(
+            ErrorKind::Permission,
+            Scope::Connection,
+            code,
+            format!("{advice} ({message}{text})"),
+        );
+        return (Why::Access(access), error);
+    }
     let error = Error::new(ErrorKind::Transient, Scope::Connection, code, message);
     (Why::Fault(fault), error)
 }

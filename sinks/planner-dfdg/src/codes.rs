@@ -18,8 +18,9 @@
 //! | condition of a call | code | event outcomes |
 //! |---|---|---|
 //! | nothing was sent: DNS, refused, TLS, proxy, HTTP 401, 403, 404 | 6901 | later |
+//! | FaultDetails that speak of the certificate, the user or the authority | 6903 | later |
 //! | SOAP fault without details | 6902 | unknown: it may have been done |
-//! | SOAP fault with FaultDetails | 6903 | later; refused if the code is a refusal and the event stood alone |
+//! | other FaultDetails | 6903 | later; refused if the code is a refusal and the event stood alone |
 //! | no answer in time, HTTP 504 | 6904 | unknown |
 //! | broken connection, answer that cannot be read | 6905 | unknown |
 //! | HTTP 429, 502, 503 | 6905 | later |
@@ -81,6 +82,89 @@ pub(crate) fn warning(code: i64) -> String {
     (6200 + offset).to_string()
 }
 
+/// Why the service does not let us act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The certificate is known, and not opened for the service.
+    NotOpened,
+    /// The certificate may not act for the jobcenter.
+    WrongAuthority,
+    /// The user in the header is not the certificate's holder.
+    WrongUser,
+}
+
+/// Words by which a refusal of access is known, in Danish and English; the first row that fits counts.
+///
+/// The numbers of such faults are not published, so they cannot be gone by; the fault's own text is shown
+/// beside what is made of it.
+const ACCESS_WORDS: [(Access, &[&str]); 3] = [
+    (
+        Access::NotOpened,
+        &[
+            "opened",
+            "not open",
+            "åbnet",
+            "oprettet",
+            "ikke godkendt",
+            "not approved",
+        ],
+    ),
+    (
+        Access::WrongUser,
+        &[
+            "user identifier",
+            "useridentifier",
+            "brugeridentifikation",
+            "bruger-id",
+            "brugerid",
+        ],
+    ),
+    (
+        Access::WrongAuthority,
+        &[
+            "organisation",
+            "organization",
+            "authority",
+            "myndighed",
+            "jobcenter",
+        ],
+    ),
+];
+
+/// Words without which a fault is not about access at all.
+const CREDENTIAL_WORDS: [&str; 6] = [
+    "certificate",
+    "certifikat",
+    "access",
+    "adgang",
+    "authori",
+    "bemyndig",
+];
+
+/// Whether a fault's text says that we may not act at all, rather than that something is wrong with an event.
+pub(crate) fn access(text: &str) -> Option<Access> {
+    let text = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if !has(&CREDENTIAL_WORDS) {
+        return None;
+    }
+    ACCESS_WORDS
+        .iter()
+        .find(|(_, words)| has(words))
+        .map(|(access, _)| *access)
+}
+
+/// A text of Planner's that names nobody, so that it can be shown.
+pub(crate) fn harmless(text: &str) -> Option<&str> {
+    const LIMIT: usize = 200;
+    let text = text.trim();
+    let good = !text.is_empty()
+        && !text.contains('@')
+        && text.chars().count() <= LIMIT
+        && !text.chars().any(char::is_control);
+    good.then_some(text)
+}
+
 /// Whether a fault's ErrorCode says that the event itself is refused, so that repeating it is no use.
 ///
 /// Only the codes that are refusals of single events in receipts count; an unknown number says nothing about
@@ -128,6 +212,39 @@ mod tests {
     fn k090_a_clients_own_code_stays_inside_the_documented_range() {
         assert_eq!(warning(6904), "6249");
         assert_eq!(warning(50), "6249");
+    }
+
+    #[test]
+    fn refusals_of_access_are_known_by_their_words() {
+        for (text, expected) in [
+            (
+                "Access has not been opened for the certificate.",
+                Some(Access::NotOpened),
+            ),
+            (
+                "Certifikatet er endnu ikke oprettet",
+                Some(Access::NotOpened),
+            ),
+            (
+                "The certificate may not act for the organisation.",
+                Some(Access::WrongAuthority),
+            ),
+            (
+                "Certifikatet har ikke bemyndigelse fra denne myndighed",
+                Some(Access::WrongAuthority),
+            ),
+            (
+                "The user identifier does not match the certificate.",
+                Some(Access::WrongUser),
+            ),
+            ("The event could not be stored.", None),
+            ("Jobcenter 10100 has no such resource", None),
+            ("", None),
+        ] {
+            assert_eq!(access(text), expected, "{text}");
+        }
+        assert_eq!(harmless("no resource anna@x.dk"), None);
+        assert_eq!(harmless(" Too late. "), Some("Too late."));
     }
 
     #[test]

@@ -87,7 +87,10 @@ impl InventoryFeed for Inventory {
                     return Ok(Some(page));
                 }
                 Err(failed) => {
-                    if failed.why.is_about_size() && fitting.len() > 1 {
+                    // A fault may come from one of the calendars, or from their number.
+                    let smaller_may_help =
+                        failed.why.is_about_size() || matches!(failed.why, Why::Fault(_));
+                    if smaller_may_help && fitting.len() > 1 {
                         let (one, two) = fitting.split_at(fitting.len() / 2);
                         self.chunks.push_front(two.to_vec());
                         self.chunks.push_front(one.to_vec());
@@ -99,7 +102,7 @@ impl InventoryFeed for Inventory {
                     }
                     match failed.why {
                         Why::NotTried => return Err(failed.error),
-                        Why::NotSent(_) | Why::Denied(_) | Why::Busy => {
+                        Why::NotSent(_) | Why::Denied(_) | Why::Access(_) | Why::Busy => {
                             self.unreachable += 1;
                             if self.unreachable >= MAX_UNREACHABLE || self.chunks.is_empty() {
                                 return Err(failed.error);

@@ -304,7 +304,8 @@ mod tests {
                 &dk(),
             )
             .unwrap();
-            prop_assert_eq!(Some(&back), stored(wall, &dk()).as_ref());
+            let kept = stored(wall, &dk());
+            prop_assert_eq!(Some(&back), kept.as_ref());
             let again = wall_span(&back.time, &dk());
             // The one hour that spring skips does not exist on the wall, so it cannot come from there.
             prop_assert_eq!(again, wall);

@@ -378,15 +378,9 @@ fn folded(id: &str) -> String {
 
 /// What is told of a refusal. Planner's own text is repeated only where it names nobody.
 fn refusal(receipt: &EventReceipt, id: &str) -> String {
-    const LIMIT: usize = 200;
     let code = receipt.code;
-    match receipt.message.as_deref() {
-        Some(text)
-            if !text.contains('@')
-                && !folded(text).contains(&folded(id))
-                && text.chars().count() <= LIMIT
-                && !text.chars().any(char::is_control) =>
-        {
+    match receipt.message.as_deref().and_then(codes::harmless) {
+        Some(text) if !folded(text).contains(&folded(id)) => {
             format!("Planner refuses the event with code {code}: {text}")
         }
         _ => format!("Planner refuses the event with code {code}"),
