@@ -3,6 +3,9 @@
 //! Nothing here is stored in the repository and nothing outlives the process, except what
 //! [`Identity::write_to`] is asked to write.
 
+#[cfg(feature = "legacy-tls")]
+pub mod legacy;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -240,13 +243,32 @@ impl Pki {
     /// # Errors
     /// A host is no valid DNS name, or the certificate cannot be made.
     pub fn issue(&self, spec: &CertificateSpec) -> Result<Identity, TlsError> {
-        // RSA would be closer to OCES, but generating it takes seconds and ring cannot.
-        let key = KeyPair::generate()?;
-        let params = parameters(spec)?;
+        // RSA would be closer to OCES, but ring cannot generate RSA keys.
+        self.certify(spec, &KeyPair::generate()?)
+    }
+
+    /// Makes a certificate for a key that was made elsewhere, PKCS#8 PEM; RSA keys are welcome.
+    ///
+    /// # Errors
+    /// As [`Pki::issue`], or the key is not readable.
+    pub fn issue_for_key(
+        &self,
+        spec: &CertificateSpec,
+        key_pem: &str,
+    ) -> Result<Identity, TlsError> {
+        self.certify(spec, &KeyPair::from_pem(key_pem)?)
+    }
+
+    fn certify(&self, spec: &CertificateSpec, key: &KeyPair) -> Result<Identity, TlsError> {
+        let mut params = parameters(spec)?;
+        if key.algorithm() == &rcgen::PKCS_RSA_SHA256 {
+            // For suites whose key exchange is RSA.
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        }
         let certificate = match spec.signer {
-            Signer::Authority => params.signed_by(&key, &self.authority)?,
-            Signer::Stranger => params.signed_by(&key, &self.stranger)?,
-            Signer::Itself => params.self_signed(&key)?,
+            Signer::Authority => params.signed_by(key, &self.authority)?,
+            Signer::Stranger => params.signed_by(key, &self.stranger)?,
+            Signer::Itself => params.self_signed(key)?,
         };
         let issuer_der = match spec.signer {
             Signer::Authority => self.authority.der().clone(),
