@@ -15,5 +15,6 @@ pub mod exchange;
 pub mod fault;
 pub mod ledger;
 pub mod planner;
+pub mod seed;
 pub mod server;
 pub mod tls;

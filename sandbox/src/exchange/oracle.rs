@@ -101,42 +101,32 @@ pub(crate) fn slots(rule: &SeriesRule, first: DateTime, until: DateTime) -> Vec<
         SeriesRule::Ews(recurrence) => {
             // The rule is anchored at the range's first day, which need not be an occurrence.
             let anchor = recurrence.start.to_datetime(first.time());
-            ical_slots(anchor, &[to_rrule(recurrence)], &[], until)
+            ical_slots(anchor, &[to_rrule(recurrence)], &[], until, false)
         }
-        SeriesRule::Other { rules, dates } => ical_slots(first, rules, dates, until),
+        SeriesRule::Other { rules, dates } => ical_slots(first, rules, dates, until, true),
     }
 }
 
-/// Expands iCalendar rules in wall clock (carried as if it were UTC, which has no gaps).
-pub(crate) fn ical_slots(
-    first: DateTime,
-    rules: &[String],
-    dates: &[DateTime],
-    until: DateTime,
-) -> Vec<DateTime> {
-    let Some(start) = to_chrono(first) else {
-        return Vec::new();
-    };
-    let Some(end) = to_chrono(until) else {
-        return Vec::new();
-    };
+/// Expands iCalendar rules in wall clock (carried as if it were UTC, which has no gaps). With `first_counts` the start
+/// is an occurrence, and counted in COUNT, even where a rule does not give it (RFC 5545, DTSTART).
+pub(crate) fn ical_slots(first: DateTime, rules: &[String], dates: &[DateTime], until: DateTime, first_counts: bool) -> Vec<DateTime> {
+    let (Some(start), Some(end)) = (to_chrono(first), to_chrono(until)) else { return Vec::new() };
     let mut found = Vec::new();
     for rule in rules {
-        let Ok(parsed) = rule.parse::<RRule<Unvalidated>>() else {
-            continue;
-        };
-        let Ok(set) = parsed.build(start) else {
-            continue;
-        };
-        found.extend(
-            RRuleSet::before(set, end)
-                .all(MOST)
-                .dates
-                .into_iter()
-                .filter_map(to_civil),
-        );
+        let Ok(parsed) = rule.parse::<RRule<Unvalidated>>() else { continue };
+        let count = parsed.get_count();
+        let Ok(validated) = parsed.validate(start) else { continue };
+        let mut slots: Vec<DateTime> =
+            RRuleSet::new(start).rrule(validated).before(end).all(MOST).dates.into_iter().filter_map(to_civil).collect();
+        if first_counts
+            && slots.first() != Some(&first)
+            && let Some(count) = count
+        {
+            slots.truncate(usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(1));
+        }
+        found.extend(slots);
     }
-    if rules.is_empty() {
+    if first_counts {
         found.push(first);
     }
     found.extend(dates.iter().copied());

@@ -196,7 +196,7 @@ pub enum SeriesRule {
     /// One that it cannot (the server then answers no Recurrence element, as for lunar calendars); it is expanded from
     /// its iCalendar rules.
     Other {
-        /// RRULE values without the property name; UNTIL in the series' wall clock.
+        /// RRULE values without the property name; UNTIL in the series' wall clock, written with `Z`.
         rules: Vec<String>,
         /// Further original starts, in the series' wall clock.
         dates: Vec<DateTime>,
@@ -231,7 +231,7 @@ impl SeriesRule {
                 .take_while(|slot| *slot <= until)
                 .collect(),
             SeriesRule::Other { rules, dates } => {
-                super::oracle::ical_slots(first, rules, dates, until)
+                super::oracle::ical_slots(first, rules, dates, until, true)
             }
         }
     }

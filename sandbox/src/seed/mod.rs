@@ -1,0 +1,177 @@
+//! Mailboxes filled from iCalendar files.
+//!
+//! A file's events become calendar items the way an import into Outlook makes them: series with their rule, deleted
+//! and changed occurrences; zones by their Windows ids where there is one, else under the file's own name with the
+//! file's own rules. A rule that EWS cannot say stays on the master and is still expanded by the server. What cannot
+//! be read is reported with its place, and the rest goes on.
+
+mod event;
+mod rule;
+mod zones;
+
+use std::path::{Path, PathBuf};
+
+use calcard::icalendar::{ICalendar, ICalendarComponent, ICalendarComponentType};
+use calcard::{Entry, Parser};
+
+use crate::exchange::{ExchangeSandbox, ItemHandle, NewItem, StoreError, Zone};
+
+/// Something in an iCalendar file that could not be used, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct SeedProblem {
+    /// Line of the file, from 1: of the event's BEGIN, or of the line itself.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+/// What can be wrong with an iCalendar file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No calendar in it.
+    #[error("there is no VCALENDAR with an event here: check that this is an iCalendar file")]
+    NoCalendar,
+    /// A line that is no property.
+    #[error("this line is no iCalendar property")]
+    Line,
+    /// A component without its END.
+    #[error("a component is not ended, or ended under another name")]
+    Component,
+    /// No usable DTSTART.
+    #[error("the event has no usable DTSTART")]
+    Start,
+    /// No usable end.
+    #[error("the event's DTEND or DURATION is not usable, or lies before its start")]
+    End,
+    /// A zone that is neither known nor defined in the file.
+    #[error("the event's time zone is neither known nor defined in the file")]
+    Zone,
+    /// A rule that cannot be understood.
+    #[error("the event's RRULE cannot be understood")]
+    Rule,
+    /// RECURRENCE-ID with a range, or not a time.
+    #[error("the event's RECURRENCE-ID is not usable")]
+    RecurrenceId,
+    /// The store refused the item.
+    #[error("the item was refused: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// What became of one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeedReport {
+    /// The items made, in the order of the file.
+    pub items: Vec<ItemHandle>,
+    /// What could not be used.
+    pub problems: Vec<SeedProblem>,
+}
+
+/// Why a file or folder could not be read at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the file or folder cannot be read: check its name and rights")]
+pub struct SeedError(#[from] std::io::Error);
+
+/// What became of a folder's files, in the order of their names.
+#[derive(Debug, Default)]
+pub struct FolderReport {
+    /// Each file and its report, or why it could not be read.
+    pub files: Vec<(PathBuf, Result<SeedReport, SeedError>)>,
+}
+
+impl ExchangeSandbox {
+    /// Fills a mailbox from the text of an iCalendar file. Floating times and days are taken in Danish time.
+    ///
+    /// # Errors
+    /// There is no such mailbox. What is wrong inside the text stands in the report.
+    pub fn seed_ics(&self, address: &str, text: &str) -> Result<SeedReport, StoreError> {
+        self.mailbox_exists(address)?;
+        let (events, mut problems) = read(text, &Zone::denmark());
+        let mut items = Vec::new();
+        for (line, event) in events {
+            match self.create_series(address, event) {
+                Ok(item) => items.push(item),
+                Err(error) => problems.push(SeedProblem { line, reason: error.into() }),
+            }
+        }
+        problems.sort_by_key(|problem| problem.line);
+        Ok(SeedReport { items, problems })
+    }
+
+    /// Fills a mailbox from an iCalendar file; text that is not UTF-8 is taken for Latin-1.
+    ///
+    /// # Errors
+    /// The file cannot be read, or there is no such mailbox.
+    pub fn seed_ics_file(&self, address: &str, path: &Path) -> Result<SeedReport, SeedError> {
+        let bytes = std::fs::read(path)?;
+        let text = String::from_utf8(bytes).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
+        self.seed_ics(address, &text).map_err(|error| SeedError(std::io::Error::other(error)))
+    }
+
+    /// Fills a mailbox from every `.ics` file of a folder.
+    ///
+    /// # Errors
+    /// The folder cannot be read. A file that cannot be read stands in the report, and the rest goes on.
+    pub fn seed_ics_folder(&self, address: &str, folder: &Path) -> Result<FolderReport, SeedError> {
+        let mut paths = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ics")));
+        paths.sort();
+        let files = paths
+            .into_iter()
+            .map(|path| {
+                let report = self.seed_ics_file(address, &path);
+                (path, report)
+            })
+            .collect();
+        Ok(FolderReport { files })
+    }
+}
+
+/// An event with the changes to its occurrences.
+#[derive(Debug)]
+pub(crate) struct SeedEvent {
+    pub(crate) item: NewItem,
+    pub(crate) deleted: Vec<rule::Skipped>,
+    pub(crate) changed: Vec<event::Changed>,
+}
+
+/// Reads all events of a text, each with the line of its BEGIN.
+fn read(text: &str, home: &Zone) -> (Vec<(usize, SeedEvent)>, Vec<SeedProblem>) {
+    let mut problems = Vec::new();
+    let mut calendars: Vec<ICalendar> = Vec::new();
+    let mut parser = Parser::new(text);
+    loop {
+        match parser.entry() {
+            Entry::ICalendar(calendar) => calendars.push(calendar),
+            Entry::InvalidLine(line) => problems.push(SeedProblem { line: line_of(text, &line), reason: Reason::Line }),
+            Entry::UnexpectedComponentEnd { .. } | Entry::UnterminatedComponent(_) => {
+                problems.push(SeedProblem { line: text.lines().count().max(1), reason: Reason::Component });
+            }
+            Entry::Eof => break,
+            _ => {}
+        }
+    }
+    let components: Vec<&ICalendarComponent> = calendars.iter().flat_map(|calendar| &calendar.components).collect();
+    let zones = zones::Zones::new(home.clone(), components.iter().copied());
+    let lines: Vec<usize> =
+        text.lines().enumerate().filter(|(_, line)| line.trim().eq_ignore_ascii_case("BEGIN:VEVENT")).map(|(index, _)| index + 1).collect();
+    let mut events = Vec::new();
+    let found = components.iter().filter(|component| component.component_type == ICalendarComponentType::VEvent);
+    for (index, component) in found.enumerate() {
+        let line = lines.get(index).copied().unwrap_or(1);
+        match event::read(component, &zones) {
+            Ok(event) => events.push((line, event)),
+            Err(reason) => problems.push(SeedProblem { line, reason }),
+        }
+    }
+    if events.is_empty() && problems.is_empty() {
+        problems.push(SeedProblem { line: 1, reason: Reason::NoCalendar });
+    }
+    (event::join(events), problems)
+}
+
+fn line_of(text: &str, line: &str) -> usize {
+    let wanted = line.trim();
+    text.lines().position(|candidate| candidate.trim() == wanted).map_or(1, |index| index + 1)
+}
