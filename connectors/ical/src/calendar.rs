@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::components::{Component, FileError, cut, outermost};
 use crate::event::Vevent;
-use crate::series::Series;
-use crate::value::{Moment, Wrong};
+use crate::series::{Broken, Series};
+use crate::value::Moment;
 use crate::zone::Zones;
 
 /// A whole file.
@@ -22,25 +22,16 @@ pub(crate) struct Calendar {
     by_uid: BTreeMap<String, std::result::Result<Series, Broken>>,
 }
 
-/// A component that cannot be read.
-#[derive(Debug, Clone, Copy)]
-struct Broken {
-    line: usize,
-    wrong: Wrong,
-}
-
-impl Broken {
-    fn error(self) -> Error {
-        Error::new(
-            ErrorKind::Protocol,
-            Scope::Item,
-            "ical.unreadable",
-            format!(
-                "the VEVENT that begins in line {} cannot be read: {}",
-                self.line, self.wrong
-            ),
-        )
-    }
+fn unreadable(broken: Broken) -> Error {
+    Error::new(
+        ErrorKind::Protocol,
+        Scope::Item,
+        "ical.unreadable",
+        format!(
+            "the VEVENT that begins in line {} cannot be read: {}",
+            broken.line, broken.wrong
+        ),
+    )
 }
 
 impl Calendar {
@@ -97,7 +88,7 @@ impl Calendar {
                 Err(broken) => changes.push(Change::Unreadable {
                     item: None,
                     uid: Some(uid.clone()),
-                    error: broken.error(),
+                    error: unreadable(broken),
                 }),
             }
         }
@@ -122,7 +113,7 @@ impl Calendar {
         let series = self.by_uid.get(uid).ok_or_else(gone)?;
         let window = self.around(parts.next()).ok_or_else(gone)?;
         self.events(series, window, fields)
-            .map_err(Broken::error)?
+            .map_err(unreadable)?
             .into_iter()
             .find(|event| event.item.id == item.id)
             .ok_or_else(gone)
@@ -134,13 +125,10 @@ impl Calendar {
         window: Window,
         fields: &FieldSet,
     ) -> std::result::Result<Vec<Event>, Broken> {
-        let series = series.as_ref().map_err(|broken| *broken)?;
         series
+            .as_ref()
+            .map_err(|broken| *broken)?
             .events(window, fields, &self.zones)
-            .map_err(|wrong| Broken {
-                line: series.line(),
-                wrong,
-            })
     }
 
     /// A window that holds the occurrence with this original start; any window for a single event.
@@ -169,7 +157,7 @@ impl Calendar {
         (
             self.by_uid.len() - count,
             count,
-            first.map(|broken| broken.error()),
+            first.copied().map(unreadable),
         )
     }
 }

@@ -270,7 +270,9 @@ fn end_of_rule(value: &str, start: &Moment, home: &jiff::tz::TimeZone) -> Result
     parsed.minute = Some(small(time, 2, 4)?);
     parsed.second = Some(small(time, 4, 6)?);
     let wall = civil(&parsed).map_err(|_| Wrong::Rule)?;
-    if !utc {
+    // Google ends a series of days with the last second of its last day, and says UTC without meaning it.
+    let literal = matches!(start, Moment::Day(_)) && time == "235959";
+    if !utc || literal {
         return Ok(wall);
     }
     let at = Moment::Time(wall, jiff::tz::TimeZone::UTC).instant(home)?;

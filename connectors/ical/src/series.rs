@@ -13,6 +13,22 @@ use crate::recurrence;
 use crate::value::{Length, Moment, Wrong, span};
 use crate::zone::Zones;
 
+/// A component that cannot be described.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Broken {
+    /// Where in the file it begins.
+    pub(crate) line: usize,
+    /// Why.
+    pub(crate) wrong: Wrong,
+}
+
+impl Broken {
+    fn at(event: &Vevent) -> impl Fn(Wrong) -> Self + use<> {
+        let line = event.line;
+        move |wrong| Self { line, wrong }
+    }
+}
+
 /// All `VEVENT`s of one UID.
 #[derive(Debug)]
 pub(crate) struct Series {
@@ -43,62 +59,61 @@ impl Series {
         }
     }
 
-    /// Where in the file it begins.
-    pub(crate) fn line(&self) -> usize {
-        let first = self.masters.iter().chain(&self.changed);
-        first.map(|event| event.line).min().unwrap_or(0)
-    }
-
     /// The events that may overlap `window`, with no other fields than `fields`. Single events and changed
     /// occurrences are given wherever they lie; the caller sorts out what it wants.
     ///
     /// # Errors
-    /// [`Wrong`]: nothing of this UID can be told.
+    /// [`Broken`]: nothing of this UID can be told.
     pub(crate) fn events(
         &self,
         window: Window,
         fields: &FieldSet,
         zones: &Zones,
-    ) -> Result<Vec<Event>, Wrong> {
+    ) -> Result<Vec<Event>, Broken> {
         let mut events = Vec::new();
         let series = self.masters.iter().position(Vevent::recurs);
-        for (index, master) in self.masters.iter().enumerate() {
-            let Some(start) = &master.start else {
-                continue;
-            };
+        let master = series.and_then(|at| self.masters.get(at));
+        for (index, single) in self.masters.iter().enumerate() {
             if Some(index) == series {
                 continue;
             }
-            let time = master.length.from(start, &zones.home)?;
-            if master.recurs() {
-                // A second series under the same UID: nobody could tell their occurrences apart.
-                return Err(Wrong::Rule);
+            if single.recurs() {
+                return Err(Broken::at(single)(Wrong::SecondSeries));
             }
-            // Unrelated events under one UID have one key; their items stay apart by the start.
-            let ordinal = (index > 0).then(|| start.wall());
-            events.push(self.event(master, None, ordinal, time, fields)?);
+            if let Some(start) = &single.start {
+                // Unrelated events under one UID have one key; their items stay apart by the start.
+                let ordinal = (index > 0).then(|| start.wall());
+                let event = single
+                    .length
+                    .from(start, &zones.home)
+                    .and_then(|time| self.event(single, None, ordinal, time, fields));
+                events.push(event.map_err(Broken::at(single))?);
+            }
         }
-        let master = series.and_then(|at| self.masters.get(at));
         let changed = self.changed_by_original(master, zones)?;
         if let Some(master) = master {
-            for (original, start, length) in occurrences(master, window, zones)? {
+            let broken = Broken::at(master);
+            for (original, start, length) in occurrences(master, window, zones).map_err(broken)? {
                 if !changed.contains_key(&original) {
-                    let time = length.from(&start, &zones.home)?;
-                    events.push(self.event(master, Some(original), None, time, fields)?);
+                    let event = length
+                        .from(&start, &zones.home)
+                        .and_then(|time| self.event(master, Some(original), None, time, fields));
+                    events.push(event.map_err(Broken::at(master))?);
                 }
             }
         }
         for (original, event) in changed {
-            let time = match (&event.start, master) {
-                (Some(start), _) => event.length.from(start, &zones.home)?,
-                // A cancellation need not repeat the times.
-                (None, Some(master)) => match &event.replaces {
-                    Some(replaced) => master.length.from(replaced, &zones.home)?,
-                    None => continue,
-                },
-                (None, None) => continue,
+            // A cancellation need not repeat the times; without a series either, nothing is left to tell.
+            let (start, length) = match (&event.start, &event.replaces, master) {
+                (Some(start), _, _) => (start, event.length),
+                (None, Some(replaced), Some(master)) => (replaced, master.length),
+                _ => continue,
             };
-            events.push(self.event(event, Some(original), None, time, fields)?);
+            let event = length
+                .from(start, &zones.home)
+                .and_then(|time| self.event(event, Some(original), None, time, fields))
+                .map_err(Broken::at(event))?;
+            events.push(event);
         }
         Ok(events)
     }
@@ -109,14 +124,16 @@ impl Series {
         &self,
         master: Option<&Vevent>,
         zones: &Zones,
-    ) -> Result<BTreeMap<OriginalStart, &Vevent>, Wrong> {
+    ) -> Result<BTreeMap<OriginalStart, &Vevent>, Broken> {
         let mut newest: BTreeMap<OriginalStart, &Vevent> = BTreeMap::new();
         for event in &self.changed {
             let Some(replaces) = &event.replaces else {
                 continue;
             };
             let first = master.and_then(|master| master.start.as_ref());
-            let original = replaces.original(first.unwrap_or(replaces), &zones.home)?;
+            let original = replaces
+                .original(first.unwrap_or(replaces), &zones.home)
+                .map_err(Broken::at(event))?;
             match newest.get(&original) {
                 Some(known) if known.sequence > event.sequence => {}
                 _ => {

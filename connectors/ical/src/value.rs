@@ -42,6 +42,9 @@ pub enum Wrong {
         "RRULE gives too many occurrences; at most hourly, and no more than 200000 until today"
     )]
     TooOften,
+    /// Two series under one UID: nobody could tell their occurrences apart.
+    #[error("a second series has the same UID; give it another one")]
+    SecondSeries,
     /// A `TZID` that is no known name and has no usable `VTIMEZONE`.
     #[error("the TZID is no known zone and the file has no usable VTIMEZONE for it")]
     Zone,
