@@ -1,0 +1,10 @@
+//! The pure stages, case by case. Test names carry the ids of Kommuneklienten's behaviour table: `t..` for
+//! what its own tests check, `k..` for what was derived from it.
+#![allow(missing_docs)]
+
+mod common;
+mod identity;
+mod properties;
+mod qualification;
+mod reconciliation;
+mod sending;

@@ -1,0 +1,203 @@
+//! Reconciliation: what Planner lists, against what it should hold.
+
+use calbridge_core::connector::{InventoryEntry, Op, Outcome};
+use calbridge_core::engine::inventory::{Taken, take};
+use calbridge_core::engine::link::{Linked, link};
+use calbridge_core::engine::{LinkId, OnSink, Row};
+use calbridge_core::model::{CalendarRef, Content, EventTime, SideRef, WallSpan, Window};
+use jiff::SignedDuration;
+
+use crate::common::*;
+
+fn ahead() -> EventTime {
+    time("2026-11-27 10:00", "2026-11-27 11:00")
+}
+
+fn window() -> Window {
+    rules().window
+}
+
+fn entry(id: &str, time: EventTime) -> InventoryEntry {
+    InventoryEntry {
+        calendar: CalendarRef::primary("vejleder1@kommune.example").unwrap(),
+        remote: SideRef::new(id).unwrap(),
+        content: Some(Content::times(time)),
+        key: None,
+        origin: None,
+    }
+}
+
+/// The row after the inventory.
+fn after(row: &Row, entries: &[InventoryEntry]) -> Row {
+    let taken = take(
+        std::slice::from_ref(row),
+        entries,
+        window(),
+        now(),
+        &planner(),
+    );
+    taken
+        .into_iter()
+        .find_map(|taken| match taken {
+            Taken::Changed { now, .. } => Some(*now),
+            Taken::Unmatched { .. } => None,
+        })
+        .unwrap_or_else(|| row.clone())
+}
+
+fn decided(row: &Row, entries: &[InventoryEntry]) -> Option<Op> {
+    op(&Planner::default().decide(&after(row, entries)))
+}
+
+/// A row that was acknowledged an hour ago.
+fn settled(time: EventTime) -> Row {
+    let mut row = known(time);
+    row.sink.acknowledged = Some(now() - SignedDuration::from_hours(1));
+    row
+}
+
+#[test]
+fn t34_equal_times_are_up_to_date() {
+    assert_eq!(decided(&settled(ahead()), &[entry(UID, ahead())]), None);
+}
+
+#[test]
+fn t35_k124_other_times_are_put_right_by_an_update() {
+    let listed = entry(UID, time("2026-11-27 10:00", "2026-11-27 12:00"));
+    assert_eq!(decided(&settled(ahead()), &[listed]), Some(Op::Update));
+}
+
+#[test]
+fn t36_gone_in_exchange_and_still_listed_is_deleted() {
+    let row = with(settled(ahead()), None);
+    assert_eq!(decided(&row, &[entry(UID, ahead())]), Some(Op::Delete));
+    // Also where a delete was acknowledged and Planner has it all the same.
+    let mut row = deleted(ahead());
+    row.sink.acknowledged = Some(now() - SignedDuration::from_hours(1));
+    assert_eq!(decided(&row, &[entry(UID, ahead())]), Some(Op::Delete));
+}
+
+#[test]
+fn t37_k120_k129_a_write_that_was_sent_after_the_listing_began_is_not_judged() {
+    let mut row = settled(ahead());
+    row.sink.acknowledged = Some(now());
+    assert_eq!(after(&row, &[]), row);
+    let planner = Planner::default();
+    let unanswered = planner.step(&unknown(event(ahead())), &Outcome::Unknown);
+    assert_eq!(after(&unanswered, &[]), unanswered);
+}
+
+#[test]
+fn t38_a_row_without_any_write_and_unlisted_is_created() {
+    let row = unknown(event(ahead()));
+    assert_eq!(decided(&row, &[]), Some(Op::Create));
+}
+
+#[test]
+fn k118_an_unknown_record_gets_a_row_and_is_deleted() {
+    let taken = take(&[], &[entry("ghost", ahead())], window(), now(), &planner());
+    let [Taken::Unmatched { entry: 0, key }] = &taken[..] else {
+        panic!("{taken:?}");
+    };
+    let mut row = Row::new(LinkId(1), key.clone(), 0);
+    row.sink.state = OnSink::Present;
+    row.sink.remote = Some(SideRef::new("ghost").unwrap());
+    row.sink.content = Some(Content::times(ahead()));
+    assert_eq!(op(&Planner::default().decide(&row)), Some(Op::Delete));
+}
+
+#[test]
+fn k119_lost_by_planner_is_created_again() {
+    assert_eq!(decided(&settled(ahead()), &[]), Some(Op::Create));
+}
+
+#[test]
+fn k121_deleted_and_unlisted_stays_deleted() {
+    let mut row = deleted(ahead());
+    row.sink.acknowledged = Some(now() - SignedDuration::from_hours(1));
+    assert_eq!(decided(&row, &[]), None);
+}
+
+#[test]
+fn k122_foreign_and_refused_rows_are_not_sent_again_for_missing() {
+    let planner = Planner::default();
+    let foreign = planner.step(&unknown(event(ahead())), &Outcome::Foreign);
+    assert_eq!(decided(&foreign, &[]), None);
+    let refused = Outcome::Rejected {
+        code: "6203".to_owned(),
+        message: String::new(),
+    };
+    assert_eq!(
+        decided(&planner.step(&unknown(event(ahead())), &refused), &[]),
+        None
+    );
+}
+
+#[test]
+fn k123_reaching_over_the_windows_edge_is_not_judged_by_absence() {
+    let over_start = known(time("2026-11-22 20:00", "2026-11-23 02:00"));
+    assert_eq!(after(&over_start, &[]).sink.state, OnSink::Present);
+    let mut over_end = settled(ahead());
+    over_end.sink.content = Some(Content::times(time("2027-02-22 20:00", "2027-02-23 02:00")));
+    assert_eq!(after(&over_end, &[]).sink.state, OnSink::Present);
+}
+
+#[test]
+fn k125_listed_twice_counts_once() {
+    let row = settled(ahead());
+    let twice = [
+        entry(UID, ahead()),
+        entry(UID, time("2026-11-27 14:00", "2026-11-27 15:00")),
+    ];
+    assert_eq!(decided(&row, &twice), None);
+    let ghosts = [entry("ghost", ahead()), entry("GHOST", ahead())];
+    assert_eq!(take(&[], &ghosts, window(), now(), &planner()).len(), 1);
+}
+
+#[test]
+fn k096_offsets_do_not_matter_once_times_are_danish_wall_clock() {
+    // The hour that comes twice: Planner shows 02:30, we sent the second one.
+    let second = EventTime::timed(
+        "2026-10-25T01:30:00Z".parse().unwrap(),
+        "2026-10-25T01:45:00Z".parse().unwrap(),
+        None,
+    )
+    .unwrap();
+    let wall = second.wall_in(&copenhagen());
+    let listed = WallSpan { ..wall }.to_event_time(&copenhagen()).unwrap();
+    assert_ne!(listed, second, "read back as the first of the two");
+    let prints = prints();
+    let zone = copenhagen();
+    assert_eq!(
+        prints.of(&Content::times(listed), Some(&zone)),
+        prints.of(&Content::times(second), Some(&zone)),
+        "and yet the same in Planner's domain"
+    );
+}
+
+#[test]
+fn records_from_before_us_are_adopted_without_a_write() {
+    // First contact: Planner holds the predecessor's record under the id that we would choose.
+    let taken = take(&[], &[entry(UID, ahead())], window(), now(), &planner());
+    let [Taken::Unmatched { key, .. }] = &taken[..] else {
+        panic!("{taken:?}");
+    };
+    let mut row = Row::new(LinkId(1), key.clone(), 0);
+    row.sink.state = OnSink::Present;
+    row.sink.remote = Some(SideRef::new(UID.to_lowercase()).unwrap());
+    row.sink.content = Some(Content::times(ahead()));
+    let view = unknown(event(ahead())).source.unwrap();
+    let linked = link(
+        std::slice::from_ref(&row),
+        std::slice::from_ref(&view),
+        &planner().external_ids,
+    );
+    assert_eq!(linked, [Linked::Attach { row: 0, view: 0 }]);
+    row.source = Some(view);
+    let planner = Planner::default();
+    let decision = planner.decide(&row);
+    assert_eq!(op(&decision), None);
+    let adopted = calbridge_core::engine::outcome::adopt(row, &decision.intent, &planner.context());
+    assert!(adopted.agreed.is_some());
+    assert_eq!(op(&planner.decide(&adopted)), None);
+}
