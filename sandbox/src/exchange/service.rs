@@ -387,3 +387,120 @@ fn summarise(body: &Element, call: &mut ExchangeCall) {
         .map(str::to_owned)
         .collect();
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use jiff::civil::{Weekday, date};
+
+    use super::super::item::{Attendee, FreeBusy, NewItem, Person};
+    use super::super::recurrence::{DayIndex, DayKind, Pattern, Range, Recurrence};
+    use super::super::store::MailboxKind;
+    use super::super::zone::Zone;
+    use super::*;
+    use crate::server::Peer;
+
+    fn service() -> Service {
+        let mut store = Store::new(true);
+        let anna = store.add_mailbox("Anna", "anna@kommune.example", MailboxKind::Person).unwrap();
+        store.add_mailbox("Annette", "annette@kommune.example", MailboxKind::Person).unwrap();
+        let item = |day: i8| {
+            NewItem::at("Møde", date(2026, 3, day).at(9, 0, 0, 0), date(2026, 3, day).at(10, 0, 0, 0), &Zone::denmark()).with(|item| {
+                item.categories = vec!["Red".to_owned()];
+                item.location = "Room 3".to_owned();
+                item.required = vec![Attendee { person: Person::new("Bo", "bo@kommune.example"), ..Attendee::default() }];
+                item.reminder = Some(15);
+                item.free_busy = FreeBusy::OutOfOffice;
+            })
+        };
+        store.create(anna, item(4)).unwrap();
+        let patterns = [
+            Pattern::Daily { interval: 2 },
+            Pattern::Weekly { interval: 1, days: vec![Weekday::Monday, Weekday::Friday], first_day: Weekday::Monday },
+            Pattern::AbsoluteMonthly { interval: 1, day: 31 },
+            Pattern::RelativeMonthly { interval: 1, kind: DayKind::Weekday, index: DayIndex::Last },
+            Pattern::AbsoluteYearly { month: 2, day: 29 },
+            Pattern::RelativeYearly { month: 11, kind: DayKind::On(Weekday::Thursday), index: DayIndex::Fourth },
+        ];
+        for (pattern, range) in patterns.into_iter().zip([Range::NoEnd, Range::EndDate(date(2036, 6, 1)), Range::Numbered(9)].into_iter().cycle()) {
+            let series = store.create(anna, item(2).repeating(Recurrence { pattern, start: date(2026, 3, 2), range })).unwrap();
+            let slots: Vec<_> = {
+                let item = store.item(series).unwrap();
+                let from = item.appointment.start;
+                let to = from.checked_add(jiff::SignedDuration::from_hours(24 * 1600)).unwrap();
+                item.instances(from, to).iter().map(|instance| instance.slot).take(3).collect()
+            };
+            store.update_occurrence(series, slots[1], |item| item.subject.push('!')).unwrap();
+            store.delete_occurrence(series, slots[2]).unwrap();
+        }
+        Service {
+            store: Mutex::new(store),
+            accounts: Mutex::new(vec![Account::service("svc", "pw")]),
+            profile: Profile::Exchange2019,
+            faults: FaultPlan::default(),
+            ledger: Ledger::default(),
+            keep_requests: false,
+            require_anchor: false,
+            skew: Mutex::new(SignedDuration::ZERO),
+        }
+    }
+
+    async fn ask(service: &Service, body: &str) -> Element {
+        let document = format!(
+            "<s:Envelope xmlns:s=\"{}\" xmlns:m=\"{}\" xmlns:t=\"{}\"><s:Header><t:RequestServerVersion Version=\"Exchange2013_SP1\"/>\
+             <t:ExchangeImpersonation><t:ConnectingSID><t:PrimarySmtpAddress>anna@kommune.example</t:PrimarySmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>\
+             </s:Header><s:Body>{body}</s:Body></s:Envelope>",
+            xml::SOAP,
+            xml::MESSAGES,
+            xml::TYPES
+        );
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", "Basic c3ZjOnB3".parse().unwrap());
+        let request = Request {
+            method: Method::POST,
+            uri: PATH.parse().unwrap(),
+            headers,
+            body: document.into(),
+            peer: Peer { address: "127.0.0.1:1".parse().unwrap(), certificate: None, connection: 1 },
+        };
+        let Reply::Http(response) = service.respond(request).await else { panic!("no ordinary answer") };
+        let Body::Full(bytes) = response.body else { panic!("no complete body") };
+        let root = xml::parse(&bytes).unwrap();
+        let version = root.child("s:Header").unwrap().children.first().unwrap();
+        schema::validate(version).unwrap();
+        root.child("s:Body").unwrap().children.first().unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_valid_by_the_schemas() {
+        let service = service();
+        let all = "<m:ItemShape><t:BaseShape>AllProperties</t:BaseShape><t:AdditionalProperties>\
+            <t:ExtendedFieldURI DistinguishedPropertySetId=\"Meeting\" PropertyId=\"3\" PropertyType=\"Binary\"/></t:AdditionalProperties></m:ItemShape>";
+        let calendar = "<t:DistinguishedFolderId Id=\"calendar\"/>";
+        let feed = ask(&service, &format!("<m:SyncFolderItems>{all}<m:SyncFolderId>{calendar}</m:SyncFolderId><m:MaxChangesReturned>512</m:MaxChangesReturned></m:SyncFolderItems>")).await;
+        schema::validate(&feed).unwrap();
+        let mut ids = String::new();
+        let changes = feed.children[0].children[0].child("m:Changes").unwrap();
+        assert_eq!(changes.children.len(), 7);
+        for change in &changes.children {
+            change.children[0].child("t:ItemId").unwrap().write(&mut ids);
+        }
+        let bodies = [
+            format!("<m:GetItem>{all}<m:ItemIds>{ids}<t:ItemId Id=\"AAMkx\"/></m:ItemIds></m:GetItem>"),
+            format!("<m:FindItem Traversal=\"Shallow\">{all}<m:CalendarView StartDate=\"2026-01-01T00:00:00Z\" EndDate=\"2027-12-31T00:00:00Z\"/><m:ParentFolderIds>{calendar}</m:ParentFolderIds></m:FindItem>"),
+            format!("<m:FindItem Traversal=\"Shallow\">{all}<m:IndexedPageItemView MaxEntriesReturned=\"3\" Offset=\"2\" BasePoint=\"Beginning\"/><m:ParentFolderIds>{calendar}</m:ParentFolderIds></m:FindItem>"),
+            format!("<m:FindItem Traversal=\"Shallow\">{all}<m:CalendarView StartDate=\"2026-01-01T00:00:00Z\" EndDate=\"2037-12-31T00:00:00Z\"/><m:ParentFolderIds>{calendar}</m:ParentFolderIds></m:FindItem>"),
+            format!("<m:GetFolder><m:FolderShape><t:BaseShape>AllProperties</t:BaseShape></m:FolderShape><m:FolderIds>{calendar}<t:DistinguishedFolderId Id=\"inbox\"/><t:DistinguishedFolderId Id=\"tasks\"/></m:FolderIds></m:GetFolder>"),
+            "<m:FindFolder Traversal=\"Deep\"><m:FolderShape><t:BaseShape>AllProperties</t:BaseShape></m:FolderShape><m:ParentFolderIds><t:DistinguishedFolderId Id=\"root\"/></m:ParentFolderIds></m:FindFolder>".to_owned(),
+            "<m:ResolveNames ReturnFullContactData=\"false\"><m:UnresolvedEntry>ann</m:UnresolvedEntry></m:ResolveNames>".to_owned(),
+            "<m:ResolveNames ReturnFullContactData=\"false\"><m:UnresolvedEntry>zoe</m:UnresolvedEntry></m:ResolveNames>".to_owned(),
+            "<m:GetServerTimeZones ReturnFullTimeZoneData=\"true\"/>".to_owned(),
+        ];
+        for body in bodies {
+            let answer = ask(&service, &body).await;
+            schema::validate(&answer).unwrap_or_else(|violation| panic!("{violation} in the answer to {body}"));
+        }
+        let items = ask(&service, &format!("<m:GetItem>{all}<m:ItemIds>{ids}</m:ItemIds></m:GetItem>")).await;
+        assert_eq!(items.children[0].children.iter().filter(|message| message.get("ResponseClass") == Some("Success")).count(), 7);
+    }
+}
