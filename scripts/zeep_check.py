@@ -21,6 +21,7 @@ from lxml import etree
 from zeep.transports import Transport
 
 ANNA = "anna@kommune.example"
+SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
 ECS = "http://service.bm.dk/PlannerExternalCalendarService/2015/03/27/"
 SERVICE = "http://service.bm.dk/pjaktass/1/PlannerExternalCalendarService"
 BINDING = f"{{{SERVICE}}}PlannerExternalCalendarServiceBinding"
@@ -102,10 +103,50 @@ def wall(time):
     return time.replace(tzinfo=None).isoformat()
 
 
-def run(tally, label, wsdl, about):
+class Schemas:
+    """Validates SOAP messages against the schemas inside a WSDL, by libxml2."""
+
+    def __init__(self, wsdl, directory):
+        """Writes the schemas as files of their own, for imports need places."""
+        directory = pathlib.Path(tempfile.mkdtemp(dir=directory))
+        schemas = list(etree.parse(wsdl).iter(f"{{{XSD}}}schema"))
+        files = {schema.get("targetNamespace"): f"{at}.xsd" for at, schema in enumerate(schemas)}
+        everything = etree.Element(f"{{{XSD}}}schema")
+        for schema in schemas:
+            for imported in schema.iter(f"{{{XSD}}}import"):
+                imported.set("schemaLocation", files[imported.get("namespace")])
+            namespace = schema.get("targetNamespace")
+            (directory / files[namespace]).write_bytes(etree.tostring(schema))
+            etree.SubElement(everything, f"{{{XSD}}}import", namespace=namespace,
+                             schemaLocation=files[namespace])
+        path = directory / "all.xsd"
+        path.write_bytes(etree.tostring(everything))
+        self.schema = etree.XMLSchema(etree.parse(str(path)))
+
+    def faults(self, message):
+        """What is wrong with the body (or fault detail) and the headers of a message."""
+        envelope = etree.fromstring(message)
+        parts = [part for part in envelope.iterfind(f"{{{SOAP}}}Header/*")]
+        for body in envelope.iterfind(f"{{{SOAP}}}Body/*"):
+            parts += list(body.iterfind("detail/*")) if body.tag == f"{{{SOAP}}}Fault" else [body]
+        found = []
+        for part in parts:
+            if not self.schema.validate(etree.ElementTree(part)):
+                found.append(f"{etree.QName(part).localname}: {self.schema.error_log.last_error.message}")
+        return found
+
+
+def run(tally, label, wsdl, about, directory):
     """All five operations with the types of one WSDL."""
-    client = zeep.Client(wsdl, transport=Transport(session=session(about)))
+    spoken = session(about)
+    messages = []
+    spoken.hooks["response"].append(
+        lambda answer, *_, **__: messages.extend([answer.request.body, answer.content])
+        if answer.request.method == "POST" else None)
+    client = zeep.Client(wsdl, transport=Transport(session=spoken))
     service = client.create_service(BINDING, about["url"])
+    with open(wsdl, "rb") if "://" not in wsdl else spoken.get(wsdl, stream=True).raw as source:
+        schemas = Schemas(source, directory)
 
     def call(operation, *arguments, **names):
         extra = {key: names.pop(key) for key in ("jobcenter", "user") if key in names}
@@ -189,6 +230,10 @@ def run(tally, label, wsdl, about):
 
     tally.check(name("wrong authority"), 1002, fault(jobcenter="10200"))
     tally.check(name("wrong user"), 1003, fault(user="CVR:11111111-FID:1"))
+    wrong = [fault for message in messages for fault in schemas.faults(message)]
+    tally.check(name(f"{len(messages)} messages valid against the schemas"), [], wrong)
+    spoilt = messages[1].replace(b"ServiceRequestLogReferenceIdentifier", b"SomethingElse")
+    tally.check(name("an invalid message is noticed"), 1, len(schemas.faults(spoilt)))
     # zeep itself does not check facets, so the server has to.
     tally.check(name("against the schema"), None, fault(EmailAddressIdentifier=["nobody"]))
 
@@ -235,7 +280,7 @@ def main():
                 print("skip  published WSDL: there is no copy beside the repository")
             for label, wsdl in wsdls:
                 try:
-                    run(tally, label, wsdl(), about)
+                    run(tally, label, wsdl(), about, directory)
                 except Exception as error:  # a check that cannot run has failed
                     tally.error(label, error)
         finally:

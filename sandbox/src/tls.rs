@@ -37,6 +37,9 @@ pub enum TlsError {
     /// The list of accepted authorities is not usable.
     #[error("the accepted certificate authorities are not usable: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// A PKCS#12 archive could not be made.
+    #[error("the PKCS#12 archive could not be made: {0}")]
+    Pkcs12(#[from] p12_keystore::error::Error),
     /// A file could not be written.
     #[error("the certificate file {path} could not be written: {source}")]
     Write {
@@ -153,6 +156,16 @@ pub struct Identity {
     pub issuer_der: CertificateDer<'static>,
 }
 
+/// How a PKCS#12 archive is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pkcs12Encryption {
+    /// AES-256 with HMAC-SHA-256, as OpenSSL 3 writes.
+    #[default]
+    Aes256,
+    /// Triple DES with SHA-1, as Windows and the certificate authorities' older tools write.
+    TripleDes,
+}
+
 /// Where [`Identity::write_to`] put an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityPaths {
@@ -185,6 +198,54 @@ impl Identity {
         write(&paths.key, &self.key_pem)?;
         write(&paths.combined, &self.combined_pem())?;
         Ok(paths)
+    }
+
+    /// Certificate, key and the signer's certificate as a PKCS#12 archive.
+    ///
+    /// # Errors
+    /// The archive cannot be made.
+    pub fn pkcs12(&self, password: &str) -> Result<Vec<u8>, TlsError> {
+        self.pkcs12_with(password, Pkcs12Encryption::Aes256)
+    }
+
+    /// The same with a choice of encryption.
+    ///
+    /// # Errors
+    /// The archive cannot be made.
+    pub fn pkcs12_with(
+        &self,
+        password: &str,
+        encryption: Pkcs12Encryption,
+    ) -> Result<Vec<u8>, TlsError> {
+        let mut chain = vec![p12_keystore::Certificate::from_der(&self.certificate_der)?];
+        if self.issuer_der != self.certificate_der {
+            chain.push(p12_keystore::Certificate::from_der(&self.issuer_der)?);
+        }
+        let key = p12_keystore::PrivateKey::from_der(&self.key_der)?;
+        let chain = p12_keystore::PrivateKeyChain::new("1", key, chain);
+        let mut store = p12_keystore::KeyStore::new();
+        store.add_entry(
+            "client",
+            p12_keystore::KeyStoreEntry::PrivateKeyChain(chain),
+        );
+        let (encryption, mac) = match encryption {
+            Pkcs12Encryption::Aes256 => (
+                p12_keystore::EncryptionAlgorithm::PbeWithHmacSha256AndAes256,
+                p12_keystore::MacAlgorithm::HmacSha256,
+            ),
+            Pkcs12Encryption::TripleDes => (
+                p12_keystore::EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc,
+                p12_keystore::MacAlgorithm::HmacSha1,
+            ),
+        };
+        // Few iterations: the keys protect nothing and tests should not wait.
+        Ok(store
+            .writer(password)
+            .encryption_algorithm(encryption)
+            .encryption_iterations(1000)
+            .mac_algorithm(mac)
+            .mac_iterations(1000)
+            .write()?)
     }
 
     fn private_key(&self) -> PrivateKeyDer<'static> {

@@ -6,7 +6,9 @@ mod planner_support;
 use calbridge_sandbox::planner::{
     KnownCertificate, PlannerOptions, PlannerSandbox, access_code, holder as read_holder,
 };
-use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Pki, Signer, Validity};
+use calbridge_sandbox::tls::{
+    CertificateSpec, ClientAuth, Pkcs12Encryption, Pki, Signer, Validity,
+};
 use planner_support::*;
 
 fn known() -> Vec<KnownCertificate> {
@@ -236,4 +238,22 @@ async fn identities_are_written_as_pem_files() {
     let gone = directory.path().join("no/such/directory");
     let error = identity.write_to(&gone, "client").unwrap_err().to_string();
     assert!(error.contains("could not be written"), "{error}");
+}
+
+#[tokio::test]
+async fn identities_are_written_as_pkcs12() {
+    let pki = Pki::new().unwrap();
+    let identity = holder(&pki);
+    for encryption in [Pkcs12Encryption::Aes256, Pkcs12Encryption::TripleDes] {
+        let archive = identity.pkcs12_with("blåbærgrød", encryption).unwrap();
+        let read = |password: &str| {
+            let policy = p12_keystore::Pkcs12ImportPolicy::Strict;
+            p12_keystore::KeyStore::from_pkcs12(&archive, password, policy)
+        };
+        let store = read("blåbærgrød").unwrap();
+        let (_, chain) = store.private_key_chain().unwrap();
+        assert_eq!(chain.key().as_der(), identity.key_der);
+        assert_eq!(chain.certs().len(), 2);
+        assert!(read("wrong").is_err());
+    }
 }

@@ -16,9 +16,11 @@ fn three() -> String {
 async fn struck(spec: &str) -> (PlannerSandbox, Result<Answer, reqwest::Error>) {
     let planner = plain().await;
     planner.inject(spec.parse().unwrap()).unwrap();
+    // Only a hanging server needs to be given up; a busy machine must not look like one.
+    let patience = if spec.contains("hang") { 1 } else { 60 };
     let client = reqwest::Client::builder()
         .no_proxy()
-        .timeout(Duration::from_secs(1));
+        .timeout(Duration::from_secs(patience));
     http();
     let answer = try_call(&client.build().unwrap(), &planner, "CreateEvents", &three()).await;
     (planner, answer)
@@ -270,7 +272,16 @@ async fn calls_per_minute_are_counted_by_the_servers_clock() {
     assert_eq!(call(&planner, "GetResources", "").await.status, 200);
     planner.advance_clock(SignedDuration::from_secs(30));
     assert_eq!(call(&planner, "GetResources", "").await.status, 200);
-    assert_eq!(call(&planner, "CreateEvents", &three()).await.status, 503);
+    let response = http()
+        .post(planner.url())
+        .header("content-type", "text/xml")
+        .body(envelope("CreateEvents", &Who::default(), &three()))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 503);
+    // The first call leaves the minute in 30 s.
+    assert_eq!(response.headers()["retry-after"], "31");
     planner.reconfigure(|options| options.limits.rate_answer = RateAnswer::Fault);
     assert!(
         call(&planner, "CreateEvents", &three())

@@ -3,7 +3,9 @@
 
 mod planner_support;
 
-use calbridge_sandbox::planner::{Operation, Resource, TimeForm, receipt_code};
+use calbridge_sandbox::planner::{
+    Operation, PlannerOptions, PlannerSandbox, Resource, Seed, TimeForm, receipt_code,
+};
 use planner_support::*;
 
 const NINE: &str = "2026-12-01T09:00:00";
@@ -382,4 +384,48 @@ async fn the_wsdl_is_served_with_the_real_address() {
     roxmltree::Document::parse(&text).unwrap();
     assert!(text.contains(&format!("location=\"{}\"", planner.url())));
     assert!(planner.ledger().is_empty());
+}
+
+#[tokio::test]
+async fn a_seed_file_fills_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("planner.json");
+    let text = format!(
+        r#"{{"case_workers": [{{"name": "Anna", "address": "{ANNA}"}}],
+             "rooms": [{{"name": "Room 1", "address": "{ROOM}"}}],
+             "events": [{{"mailbox": "{ANNA}", "id": "old", "start": "{NINE}", "end": "{TEN}"}}],
+             "own": [{{"mailbox": "{ROOM}", "id": "own", "start": "{NINE}", "end": "{TEN}"}}]}}"#
+    );
+    std::fs::write(&path, &text).unwrap();
+    let seed = Seed::read(&path).unwrap();
+    let planner = PlannerSandbox::start(seed.options(PlannerOptions::default()))
+        .await
+        .unwrap();
+    seed.fill(&planner);
+    let answer = call(
+        &planner,
+        "CreateEvents",
+        &format!("{}{}", plain_event(ANNA, "old"), plain_event(ROOM, "own")),
+    )
+    .await;
+    assert_eq!(
+        answer.codes(),
+        [receipt_code::EXISTS, receipt_code::PLANNERS_OWN]
+    );
+
+    for (from, to, part) in [
+        ("rooms", "room", "unknown field `room`"),
+        (NINE, "nine", "not usable"),
+        (ANNA, "anna", "entry 1"),
+    ] {
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let error = Seed::read(&path).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(
+        Seed::read(directory.path())
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be read")
+    );
 }

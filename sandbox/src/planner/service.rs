@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
+use http::header::RETRY_AFTER;
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use uuid::Uuid;
@@ -184,10 +185,12 @@ impl Service {
                 Err(error) => tracing::warn!(%error, "A fault was not understood and is left out."),
             }
         }
-        let processed = if self.is_over_rate(&options) {
+        let processed = if let Some(wait) = self.rate_exceeded(&options) {
             match options.limits.rate_answer {
                 RateAnswer::Status => {
-                    let response = plain(&mut entry, status_page(StatusCode::SERVICE_UNAVAILABLE));
+                    let mut response = status_page(StatusCode::SERVICE_UNAVAILABLE);
+                    response.headers.insert(RETRY_AFTER, wait.into());
+                    let response = plain(&mut entry, response);
                     self.ledger.record(entry);
                     return fault::after(&kinds, response);
                 }
@@ -234,24 +237,25 @@ impl Service {
         reply
     }
 
-    /// Counts a call and says whether it is one too many within 60 s.
-    fn is_over_rate(&self, options: &PlannerOptions) -> bool {
-        let Some(limit) = options.limits.calls_per_minute else {
-            return false;
-        };
+    /// Counts a call, or gives the seconds after which the next one is let through.
+    fn rate_exceeded(&self, options: &PlannerOptions) -> Option<i64> {
+        const MINUTE: SignedDuration = SignedDuration::from_secs(60);
+        let limit = options.limits.calls_per_minute?;
         let now = self.now();
         let mut recent = lock(&self.recent);
         while recent
             .front()
-            .is_some_and(|at| now.duration_since(*at) >= SignedDuration::from_secs(60))
+            .is_some_and(|at| now.duration_since(*at) >= MINUTE)
         {
             recent.pop_front();
         }
-        if recent.len() >= limit {
-            return true;
+        if recent.len() < limit {
+            recent.push_back(now);
+            return None;
         }
-        recent.push_back(now);
-        false
+        let oldest = recent.front().copied().unwrap_or(now);
+        let left = MINUTE - now.duration_since(oldest);
+        Some(left.as_secs().max(0) + 1)
     }
 
     fn process(
@@ -526,12 +530,11 @@ fn spoil_receipts(fault: &PlannerFault, receipts: &mut Vec<Receipt>) {
     match fault {
         PlannerFault::ReceiptsReversed => receipts.reverse(),
         PlannerFault::ReceiptsShuffled => {
-            if !receipts.is_empty() {
-                receipts.rotate_left(1);
-            }
+            let one = receipts.len().min(1);
+            receipts.rotate_left(one);
         }
         PlannerFault::ReceiptsMissing(count) => {
-            receipts.truncate(receipts.len().saturating_sub(*count))
+            receipts.truncate(receipts.len().saturating_sub(*count));
         }
         PlannerFault::ReceiptsDoubled => {
             *receipts = receipts

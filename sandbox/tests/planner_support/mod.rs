@@ -90,7 +90,8 @@ impl Answer {
             .filter(|node| node.tag_name().name() == name)
             .map(|node| {
                 node.descendants()
-                    .filter_map(|n| n.is_text().then(|| n.text().unwrap()))
+                    .filter(roxmltree::Node::is_text)
+                    .map(|n| n.text().unwrap())
                     .collect()
             })
             .collect()
