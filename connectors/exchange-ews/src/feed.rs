@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use calbridge_core::connector::{
     Change, ChangeBatch, ChangeFeed, ChangesRequest, Cursor, Error, ErrorKind, Result, Scope,
 };
+use calbridge_core::model::Window;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ use crate::source::{Expands, Inner};
 
 /// The most pages of one walk: far more than any mailbox has items for.
 const MAX_PAGES: usize = 20_000;
+
+/// How often a window is read anew because the calendar changed meanwhile.
+const ATTEMPTS: usize = 3;
 
 /// What stands in a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,16 +126,12 @@ impl Inner {
         };
         let mut changes = VecDeque::new();
         for window in windows {
-            let read = self
-                .read_window(request, &mark.folder, window, mark.expands, mark.series)
+            let complete = self
+                .read_still(request, &mut mark, window, &mut changes)
                 .await?;
-            mark.expands = read.expands;
-            self.learn(read.expands);
-            if read.newest.is_some() {
-                mark.newest = read.newest;
+            if complete {
+                changes.push_back(Change::Snapshot { covered: window });
             }
-            changes.extend(read.changes);
-            changes.push_back(Change::Snapshot { covered: window });
         }
         let cursor = serde_json::to_string(&mark).map_err(|_| {
             Error::new(
@@ -145,6 +145,43 @@ impl Inner {
             changes,
             cursor: Cursor(cursor),
         })
+    }
+
+    /// Reads a window while nothing changes. False if the calendar did not hold still: then what was read is
+    /// reported, nothing is concluded from what was not, and the next feed reads again.
+    async fn read_still(
+        &self,
+        request: &ChangesRequest,
+        mark: &mut Bookmark,
+        window: Window,
+        changes: &mut VecDeque<Change>,
+    ) -> Result<bool> {
+        for attempt in 1..=ATTEMPTS {
+            let read = self
+                .read_window(request, &mark.folder, window, mark.expands, mark.series)
+                .await?;
+            mark.expands = read.expands;
+            self.learn(read.expands);
+            if read.newest.is_some() {
+                mark.newest = read.newest;
+            }
+            let mut moved = false;
+            if read.torn {
+                let walk = self
+                    .walk(request, &mark.folder, Some(mark.state.clone()))
+                    .await?;
+                moved = walk.changed;
+                // The older state stays in the cursor where this is the last attempt.
+                if !moved || attempt < ATTEMPTS {
+                    mark.state = walk.state;
+                }
+            }
+            if !moved || attempt == ATTEMPTS {
+                changes.extend(read.changes);
+                return Ok(!moved);
+            }
+        }
+        Ok(false)
     }
 
     /// Walks on from a bookmark, or from the beginning where there is none or it is no longer good.

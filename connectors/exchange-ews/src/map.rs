@@ -52,6 +52,10 @@ const BAD_TIMES: Unfit = Unfit {
     code: "ews.item.times",
     why: "an item ends before it starts, or lies outside the calendar; it is left as it was. Correct it in Outlook",
 };
+pub(crate) const BAD_VALUE: Unfit = Unfit {
+    code: "ews.item.value",
+    why: "an item has a value that is not of its type; it is left as it was",
+};
 const NO_ID: Unfit = Unfit {
     code: "ews.item.id",
     why: "an item has no id",
@@ -69,6 +73,9 @@ impl Mapper<'_> {
     }
 
     fn event(&self, item: &Item, detailed: bool) -> Result<Option<Event>, Unfit> {
+        if item.bad.is_some() {
+            return Err(BAD_VALUE);
+        }
         let all_day = item.all_day.unwrap_or(false);
         let zone = self.zones.find(item.zone_id.as_deref(), item.zone.as_ref());
         if all_day && zone.is_none() && item.start_wall.is_none() && !detailed {
@@ -83,7 +90,12 @@ impl Mapper<'_> {
                     .ok_or(NO_RECURRENCE_ID)?;
                 Some(self.original(item, at, zone.as_ref())?)
             }
-            _ => None,
+            // A single meeting of somebody else's series goes by its UID alone.
+            Some(ItemType::Single | ItemType::RecurringMaster) => None,
+            Some(ItemType::Other) | None => item
+                .recurrence_id
+                .map(|at| self.original(item, at, zone.as_ref()))
+                .transpose()?,
         };
         let key = key(item, original)?;
         let group = original.is_some().then(|| group_of(&key));

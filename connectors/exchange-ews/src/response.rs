@@ -89,7 +89,7 @@ pub(crate) enum FreeBusy {
 }
 
 /// A date and time as servers write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum WireTime {
     /// With `Z` or an offset.
     Instant(Timestamp),
@@ -129,6 +129,8 @@ pub(crate) struct Item {
     pub(crate) recurrence: Option<Result<Recurrence, &'static str>>,
     pub(crate) exceptions: Vec<Exception>,
     pub(crate) deleted: Vec<WireTime>,
+    /// The property whose value is not of its type.
+    pub(crate) bad: Option<&'static str>,
     /// The folder it lies in.
     pub(crate) folder: Option<String>,
 }
@@ -309,7 +311,14 @@ fn item(pull: &mut Pull<'_>, open: &Open) -> Result<Item, WireError> {
         element: open.name.clone(),
         ..Item::default()
     };
-    pull.children::<WireError>(|pull, open| field(pull, open, &mut item))?;
+    pull.children::<WireError>(|pull, open| match field(pull, open, &mut item) {
+        // One bad value is a fault of this item; the others are read on.
+        Err(WireError::Value(what)) => {
+            item.bad = Some(what);
+            Ok(())
+        }
+        other => other,
+    })?;
     Ok(item)
 }
 

@@ -9,7 +9,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::map::{
-    Mapper, Unfit, group_of, key, local, nearest_date, to_instant, unreadable, unreadable_because,
+    BAD_VALUE, Mapper, Unfit, group_of, key, local, nearest_date, to_instant, unreadable,
+    unreadable_because,
 };
 use crate::response::{Exception, Item};
 use crate::zones::{iana_name, instant};
@@ -27,6 +28,11 @@ const NO_RULE: Unfit = Unfit {
 const NO_TIMES: Unfit = Unfit {
     code: "ews.series",
     why: "a series has no start or no end; what is known of it is kept",
+};
+
+const NO_ZONE: Unfit = Unfit {
+    code: "ews.series.zone",
+    why: "the server does not expand a series, and its time zone cannot be made out; what is known of it is kept. Set `home_zone`",
 };
 
 /// The id of an occurrence that has none of its own.
@@ -64,6 +70,9 @@ impl<'a> Series<'a> {
     }
 
     fn understand(master: &'a Item, mapper: Mapper<'a>) -> Result<Self, Unfit> {
+        if master.bad.is_some() {
+            return Err(BAD_VALUE);
+        }
         if !matches!(master.recurrence, Some(Ok(_))) {
             return Err(NO_RULE);
         }
@@ -71,8 +80,12 @@ impl<'a> Series<'a> {
         let found = mapper
             .zones
             .find(master.zone_id.as_deref(), master.zone.as_ref());
-        let zone = mapper.zone_or_home(found.as_ref());
         let all_day = master.all_day.unwrap_or(false);
+        if found.is_none() && mapper.zones.home().is_none() && !all_day {
+            // On a guess it would be an hour off for half of the year.
+            return Err(NO_ZONE);
+        }
+        let zone = mapper.zone_or_home(found.as_ref());
         let (start, end) = (master.start.ok_or(NO_TIMES)?, master.end.ok_or(NO_TIMES)?);
         let (start, end) = (local(&zone, start), local(&zone, end));
         let (at, length) = if all_day {
@@ -250,6 +263,9 @@ impl<'a> Series<'a> {
     }
 
     fn exception(&self, date: Date, exception: &Exception, item: &Item) -> Result<Event, Unfit> {
+        if item.bad.is_some() {
+            return Err(BAD_VALUE);
+        }
         let own_zone = self
             .mapper
             .zones

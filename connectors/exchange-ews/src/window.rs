@@ -24,6 +24,9 @@ const LISTING_ATTEMPTS: usize = 3;
 pub(crate) struct Read {
     pub(crate) changes: Vec<Change>,
     pub(crate) expands: Expands,
+    /// Whether it took several requests, between which an event may have moved from a part still to be read
+    /// to one already read.
+    pub(crate) torn: bool,
     /// The greatest time of change, where a listing told.
     pub(crate) newest: Option<Timestamp>,
 }
@@ -47,7 +50,7 @@ impl Inner {
         if expands == Expands::No {
             return self.read_listing(request, folder, window, expands).await;
         }
-        let items = self.view(request, folder, window).await?;
+        let (items, torn) = self.view(request, folder, window).await?;
         let of = |wanted: &[ItemType]| {
             items
                 .iter()
@@ -85,6 +88,7 @@ impl Inner {
         Ok(Read {
             changes,
             expands: known,
+            torn,
             newest: None,
         })
     }
@@ -95,8 +99,9 @@ impl Inner {
         request: &ChangesRequest,
         folder: &str,
         window: Window,
-    ) -> Result<Vec<Item>> {
+    ) -> Result<(Vec<Item>, bool)> {
         let properties = Properties::view(&request.fields);
+        let mut answers = 0;
         let mut seen = HashSet::new();
         let mut all = Vec::new();
         let mut ranges = vec![widened(window)];
@@ -114,9 +119,20 @@ impl Inner {
                         ranges.extend(halves(range)?);
                         continue;
                     }
+                    answers += 1;
+                    let expands = message
+                        .items
+                        .iter()
+                        .all(|item| item.item_type != Some(ItemType::RecurringMaster));
+                    if !expands {
+                        // The rest is of no use: the folder will be listed.
+                        return Ok((message.items, true));
+                    }
                     for item in message.items {
-                        // What overlaps two ranges comes twice.
-                        if seen.insert(item.id.clone()) {
+                        // What overlaps two ranges comes twice. An id alone does not tell: a broken server
+                        // may give it to several items, of which none may get lost.
+                        let same = (item.id.clone(), item.uid.clone(), item.start, item.end);
+                        if seen.insert(same) {
                             all.push(item);
                         }
                     }
@@ -135,7 +151,7 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        Ok(all)
+        Ok((all, answers > 1))
     }
 
     /// Maps items, reading by itself what a view could not tell.
@@ -242,6 +258,7 @@ impl Inner {
         Ok(Read {
             changes,
             expands,
+            torn: true,
             newest: listing.newest,
         })
     }

@@ -1,0 +1,310 @@
+//! A connection to the sandbox's Exchange server, opened as the program opens it, and what it reports in a form
+//! that can be compared with the truth.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use calbridge_core::clock::FixedClock;
+use calbridge_core::connector::{
+    Change, ChangesRequest, Connection, Connector, Context, Cursor, Error, Result,
+};
+use calbridge_core::model::{
+    CalendarRef, Coverage, Event, EventKey, EventTime, FieldSet, OriginalStart, ShowAs, Window,
+};
+use calbridge_core::secret::{SecretError, SecretRef, SecretResolver};
+use calbridge_exchange_ews::ExchangeEws;
+use calbridge_sandbox::exchange::{
+    ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Occurrence, Profile, Zone,
+};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+pub const ANNA: &str = "anna@kommune.example";
+pub const BO: &str = "bo@kommune.example";
+pub const ROOM: &str = "lokale3@kommune.example";
+
+#[derive(Debug)]
+pub struct Secrets(pub std::sync::Mutex<BTreeMap<String, String>>);
+
+impl SecretResolver for Secrets {
+    fn resolve(&self, reference: &SecretRef) -> Result<SecretString, SecretError> {
+        let name = reference.to_string();
+        match self.0.lock().unwrap().get(&name) {
+            Some(value) => Ok(SecretString::from(value.clone())),
+            None => Err(SecretError {
+                reference: name,
+                reason: "the environment variable is not set".into(),
+            }),
+        }
+    }
+}
+
+/// A server and a connection to it.
+pub struct Bench {
+    pub exchange: ExchangeSandbox,
+    pub connection: Arc<dyn Connection>,
+    pub secrets: Arc<Secrets>,
+}
+
+pub fn settings(url: &str) -> Value {
+    json!({
+        "url": url,
+        "auth": { "kind": "basic", "user": "svc-calbridge", "password": "env:EXCHANGE" },
+        "http": { "timeout": "10s" },
+    })
+}
+
+pub fn open(settings: Value) -> Result<(Arc<dyn Connection>, Arc<Secrets>)> {
+    let secrets = Arc::new(Secrets(std::sync::Mutex::new(BTreeMap::from([
+        ("env:EXCHANGE".to_owned(), "sandbox".to_owned()),
+        ("env:TOKEN".to_owned(), "a.b.c".to_owned()),
+    ]))));
+    let context = Context {
+        connection: "exchange".into(),
+        clock: Arc::new(FixedClock::new(at("2026-11-20T08:00:00Z"))),
+        secrets: Arc::clone(&secrets) as Arc<dyn SecretResolver>,
+        shutdown: tokio_util::sync::CancellationToken::new(),
+    };
+    // Through the registry, as the program does.
+    let entry = calbridge_core::connector::find(ExchangeEws::ID).expect("registered");
+    Ok((entry.open(settings, context)?, secrets))
+}
+
+impl Bench {
+    pub async fn start(profile: Profile) -> Self {
+        Self::with(profile, |_| {}).await
+    }
+
+    pub async fn with(profile: Profile, adjust: impl FnOnce(&mut Value)) -> Self {
+        let options = ExchangeOptions {
+            profile,
+            require_anchor: true,
+            keep_requests: true,
+            ..ExchangeOptions::default()
+        };
+        Self::of(options, adjust).await
+    }
+
+    pub async fn of(options: ExchangeOptions, adjust: impl FnOnce(&mut Value)) -> Self {
+        let exchange = ExchangeSandbox::start(options).await.unwrap();
+        exchange.add_person("Anna Berg", ANNA).unwrap();
+        exchange.add_person("Bo Dahl", BO).unwrap();
+        exchange.add_room("Lokale 3", ROOM).unwrap();
+        let mut settings = settings(&exchange.url());
+        adjust(&mut settings);
+        let (connection, secrets) = open(settings).unwrap();
+        Self {
+            exchange,
+            connection,
+            secrets,
+        }
+    }
+
+    /// Reads a calendar to the feed's end.
+    pub async fn read(&self, request: ChangesRequest) -> Result<Feed> {
+        read(self.connection.as_ref(), request).await
+    }
+
+    /// Reads and compares with the truth of the same window.
+    pub async fn read_true(&self, request: ChangesRequest) -> Feed {
+        let address = request.calendar.address.as_str().to_owned();
+        let window = request.window;
+        let feed = self.read(request).await.unwrap();
+        assert_eq!(feed.unreadable.len(), 0, "{:?}", feed.unreadable);
+        assert_eq!(feed.snapshots, [window]);
+        assert_eq!(feed.facts(window), self.truth(&address, window));
+        feed
+    }
+
+    pub fn truth(&self, address: &str, window: Window) -> BTreeSet<Fact> {
+        self.exchange
+            .occurrences(address, window.start(), window.end())
+            .iter()
+            .map(Fact::of_occurrence)
+            .collect()
+    }
+
+    pub fn requests(&self) -> usize {
+        self.exchange.ledger().len()
+    }
+}
+
+pub async fn read(connection: &dyn Connection, request: ChangesRequest) -> Result<Feed> {
+    let mut feed = connection
+        .source()
+        .expect("a source")
+        .changes(request)
+        .await?;
+    let mut all = Feed::default();
+    while let Some(batch) = feed.next(100).await? {
+        assert!(batch.changes.len() <= 100);
+        assert!(all.cursor.is_none(), "nothing comes after the checkpoint");
+        for change in batch.changes {
+            match change {
+                Change::Item(event) => all.events.push(event),
+                Change::Snapshot { covered } => all.snapshots.push(covered),
+                Change::Unreadable { item, uid, error } => {
+                    all.unreadable.push((item.map(|item| item.id), uid, error));
+                }
+                other => panic!("not expected: {other:?}"),
+            }
+        }
+        all.cursor = batch.checkpoint;
+        all.batches += 1;
+    }
+    assert!(all.cursor.is_some(), "a feed ends with a checkpoint");
+    Ok(all)
+}
+
+#[derive(Debug, Default)]
+pub struct Feed {
+    pub events: Vec<Event>,
+    pub snapshots: Vec<Window>,
+    pub unreadable: Vec<(Option<String>, Option<String>, Error)>,
+    pub cursor: Option<Cursor>,
+    pub batches: usize,
+}
+
+impl Feed {
+    /// What was reported of the window. Whole days may be reported beyond its edges.
+    pub fn facts(&self, window: Window) -> BTreeSet<Fact> {
+        let facts: Vec<Fact> = self
+            .events
+            .iter()
+            .filter(|event| {
+                let (start, end) = event.content.time.span_in(&copenhagen());
+                window.overlaps(start, end)
+            })
+            .map(Fact::of_event)
+            .collect();
+        let set: BTreeSet<Fact> = facts.iter().cloned().collect();
+        assert_eq!(set.len(), facts.len(), "no event is reported twice");
+        set
+    }
+}
+
+/// What matters of an event, comparable with the server's own truth.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fact {
+    pub key: String,
+    pub time: String,
+    pub show_as: String,
+    pub cancelled: bool,
+}
+
+impl Fact {
+    fn of_event(event: &Event) -> Self {
+        let time = match &event.content.time {
+            EventTime::Timed { start, end, .. } => format!("{start}/{end}"),
+            EventTime::AllDay { start, end } => format!("{start}/{end}"),
+            other => panic!("{other:?}"),
+        };
+        Self {
+            key: event.key.as_text(),
+            time,
+            show_as: format!("{:?}", event.content.show_as.unwrap()),
+            cancelled: event.cancelled,
+        }
+    }
+
+    fn of_occurrence(occurrence: &Occurrence) -> Self {
+        let original = occurrence.original_start.map(|at| {
+            let local = copenhagen().to_datetime(at);
+            let midnight = local.time() == jiff::civil::Time::midnight();
+            if occurrence.dates.is_some() && midnight {
+                OriginalStart::Date(local.date())
+            } else {
+                OriginalStart::Instant(at)
+            }
+        });
+        let show_as = match occurrence.free_busy {
+            FreeBusy::Free => ShowAs::Free,
+            FreeBusy::Tentative => ShowAs::Tentative,
+            FreeBusy::Busy => ShowAs::Busy,
+            FreeBusy::OutOfOffice => ShowAs::Away,
+            FreeBusy::WorkingElsewhere => ShowAs::Elsewhere,
+            FreeBusy::NoData => ShowAs::Unknown,
+        };
+        Self {
+            key: EventKey::new(&occurrence.uid, original).unwrap().as_text(),
+            time: match occurrence.dates {
+                Some((first, after)) => format!("{first}/{after}"),
+                None => format!("{}/{}", occurrence.start, occurrence.end),
+            },
+            show_as: format!("{show_as:?}"),
+            cancelled: occurrence.cancelled,
+        }
+    }
+}
+
+pub fn copenhagen() -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::get("Europe/Copenhagen").unwrap()
+}
+
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// A wall clock in Denmark.
+pub fn dk(text: &str) -> Timestamp {
+    let wall: DateTime = text.parse().unwrap();
+    copenhagen()
+        .to_ambiguous_zoned(wall)
+        .compatible()
+        .unwrap()
+        .timestamp()
+}
+
+pub fn window(start: &str, end: &str) -> Window {
+    Window::new(dk(start), dk(end)).unwrap()
+}
+
+/// 1 December 2026 to 1 March 2027 in Denmark.
+pub fn winter() -> Window {
+    window("2026-12-01T00:00", "2027-03-01T00:00")
+}
+
+pub fn request(address: &str, window: Window) -> ChangesRequest {
+    ChangesRequest {
+        calendar: CalendarRef::primary(address).unwrap(),
+        cursor: None,
+        window,
+        covered: Coverage::none(),
+        fields: FieldSet::times(),
+        full: false,
+        now: at("2026-11-20T08:00:00Z"),
+    }
+}
+
+/// The request after a feed whose window was stored.
+pub fn after(feed: &Feed, request: &ChangesRequest) -> ChangesRequest {
+    let mut covered = request.covered.clone();
+    for window in &feed.snapshots {
+        covered.add(*window);
+    }
+    ChangesRequest {
+        cursor: feed.cursor.clone(),
+        covered,
+        ..request.clone()
+    }
+}
+
+/// A busy appointment by Danish wall clock.
+pub fn busy(start: &str, end: &str) -> NewItem {
+    NewItem::at(
+        "Canary subject",
+        start.parse().unwrap(),
+        end.parse().unwrap(),
+        &Zone::denmark(),
+    )
+}
