@@ -1,0 +1,79 @@
+//! Copies of the file while work goes on.
+
+use std::path::Path;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use super::fault::Work;
+use super::{Inner, open};
+use crate::store::{StoreError, StoreResult};
+
+/// Copies the store to `target`, which must not exist.
+pub(super) fn online(inner: &Inner, target: &Path) -> StoreResult<()> {
+    let copied = || {
+        if inner.reader.is_none() {
+            return copy(&*inner.writer()?, target);
+        }
+        // A connection of its own: neither writers nor readers wait for the copy.
+        let source = Connection::open_with_flags(
+            &inner.path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        copy(&source, target)
+    };
+    copied().map_err(|fault| fault.named(&inner.path))
+}
+
+/// Copies what `source` sees to a new file, and checks the copy. A copy that failed is removed.
+pub(super) fn copy(source: &Connection, target: &Path) -> Work<()> {
+    let new = open::private_options().create_new(true).open(target);
+    if let Err(error) = new {
+        let error = if error.kind() == std::io::ErrorKind::AlreadyExists {
+            StoreError::Database(
+                "there is a file already where the backup should go; name another".to_owned(),
+            )
+        } else {
+            open::io_error(&error, target)
+        };
+        return Err(error.into());
+    }
+    let copied = fill(source, target).map_err(|fault| fault.named(&open::shown(target)));
+    if copied.is_err()
+        && let Err(error) = std::fs::remove_file(target)
+    {
+        tracing::warn!(error = %error.kind(), "A backup that failed could not be removed.");
+    }
+    Ok(copied?)
+}
+
+fn fill(source: &Connection, target: &Path) -> Work<()> {
+    let mut copy = Connection::open_with_flags(
+        target,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    {
+        let backup = Backup::new(source, &mut copy)?;
+        // All pages in one step: under the write-ahead log that is one snapshot which keeps nobody from
+        // writing. Smaller steps would start anew after each write.
+        loop {
+            match backup.step(-1)? {
+                StepResult::Done => break,
+                StepResult::More => {}
+                _ => std::thread::sleep(std::time::Duration::from_millis(50)),
+            }
+        }
+    }
+    // One file, without a log beside it.
+    copy.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    let found: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt {
+            path: open::shown(target),
+            detail: "the copy's integrity_check fails, so the original is damaged".to_owned(),
+        }
+        .into())
+    }
+}

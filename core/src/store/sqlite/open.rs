@@ -1,0 +1,305 @@
+//! Opening the file: who may, whether it is sound, and how SQLite shall treat it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::fault::{Fault, Work};
+use super::{Inner, SqliteStore, migrate};
+use crate::engine::Fingerprinter;
+use crate::store::{StoreError, StoreResult};
+
+/// How long a statement waits for a reader of another process to let go.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// More statements than the store has, so that each is prepared once.
+const STATEMENTS: usize = 128;
+
+/// Keeps other processes out until it is dropped.
+pub(super) struct ProcessLock {
+    _file: File,
+}
+
+impl ProcessLock {
+    fn take(database: &Path) -> Result<Self, StoreError> {
+        let mut path = database.as_os_str().to_owned();
+        path.push(".lock");
+        let file = open_private(Path::new(&path)).map_err(|error| io_error(&error, database))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
+                path: shown(database),
+            }),
+            Err(TryLockError::Error(error)) => Err(io_error(&error, database)),
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the state file at `path` for this process alone; makes it (mode 0600) if there is none.
+    ///
+    /// A file of an older format is brought up to date after a copy was put beside it
+    /// (`<path>.format-<number>.bak`). `now` is the present instant.
+    ///
+    /// This blocks: it reads the whole file once to see that it is sound.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::ReadOnly`], [`StoreError::Corrupt`], [`StoreError::TooNew`],
+    /// [`StoreError::DiskFull`].
+    pub fn open(path: impl AsRef<Path>, now: Timestamp) -> StoreResult<Self> {
+        let path = path.as_ref();
+        // Locking first: nobody may look at a file that another process is migrating.
+        let lock = ProcessLock::take(path)?;
+        open_private(path).map_err(|error| io_error(&error, path))?;
+        let name = shown(path);
+        let opened = || -> Work<Inner> {
+            let mut writer = Connection::open_with_flags(path, flags())?;
+            check(&writer, &name)?;
+            prepare_writer(&writer)?;
+            migrate::to_newest(&mut writer, &name, Some(path))?;
+            let prints = fingerprinter(&writer, true)?;
+            let reader = Connection::open_with_flags(
+                path,
+                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            )?;
+            prepare(&reader)?;
+            Ok(Inner {
+                path: name.clone(),
+                writer: Some(Mutex::new(writer)),
+                reader: Some(Mutex::new(reader)),
+                prints,
+                told: Mutex::new(now),
+                _lock: Some(lock),
+            })
+        };
+        opened().map(Self::of).map_err(|fault| fault.named(&name))
+    }
+
+    /// Opens the state file for reading, also while another process works with it. Verbs that write fail.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is no file; [`StoreError::Corrupt`], [`StoreError::TooNew`];
+    /// [`StoreError::Database`] for a file of an older format, which only [`SqliteStore::open`] brings up to
+    /// date.
+    pub fn open_read_only(path: impl AsRef<Path>) -> StoreResult<Self> {
+        let path = path.as_ref();
+        let name = shown(path);
+        if !path.exists() {
+            return Err(StoreError::NotFound("state file"));
+        }
+        let opened = || -> Work<Inner> {
+            let reader = open_reader(path, &name)?;
+            migrate::require_newest(&reader, &name)?;
+            let prints = fingerprinter(&reader, false)?;
+            Ok(Inner {
+                path: name.clone(),
+                writer: None,
+                reader: Some(Mutex::new(reader)),
+                prints,
+                told: Mutex::new(Timestamp::MIN),
+                _lock: None,
+            })
+        };
+        opened().map(Self::of).map_err(|fault| fault.named(&name))
+    }
+
+    /// A store that is gone with the process; for tests and rehearsals.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn open_in_memory() -> StoreResult<Self> {
+        let name = ":memory:";
+        let opened = || -> Work<Inner> {
+            let mut writer = Connection::open_in_memory()?;
+            prepare_writer(&writer)?;
+            migrate::to_newest(&mut writer, name, None)?;
+            let prints = fingerprinter(&writer, true)?;
+            Ok(Inner {
+                path: name.to_owned(),
+                writer: Some(Mutex::new(writer)),
+                reader: None,
+                prints,
+                told: Mutex::new(Timestamp::MIN),
+                _lock: None,
+            })
+        };
+        opened().map(Self::of).map_err(|fault| fault.named(name))
+    }
+
+    fn of(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+}
+
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// A connection that only reads. Where the write-ahead log cannot be used (a folder that may not be written,
+/// and nobody has the file open), the file is read as it stands.
+fn open_reader(path: &Path, name: &str) -> Work<Connection> {
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let shared = Connection::open_with_flags(path, read_only)?;
+    prepare(&shared)?;
+    let Err(fault) = probe(&shared, name) else {
+        return Ok(shared);
+    };
+    let no_log = {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        std::fs::metadata(PathBuf::from(log)).map_or(true, |log| log.len() == 0)
+    };
+    let unusable_log = matches!(
+        &fault,
+        Fault::Sql(rusqlite::Error::SqliteFailure(failure, _)) if matches!(
+            failure.code,
+            rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly
+        )
+    );
+    if !(no_log && unusable_log) {
+        return Err(fault);
+    }
+    let Ok(mut url) = url::Url::from_file_path(std::path::absolute(path).unwrap_or_default())
+    else {
+        return Err(fault);
+    };
+    url.set_query(Some("immutable=1"));
+    let frozen = Connection::open_with_flags(url.as_str(), read_only | OpenFlags::SQLITE_OPEN_URI)?;
+    prepare(&frozen)?;
+    probe(&frozen, name)?;
+    Ok(frozen)
+}
+
+/// What every connection needs.
+fn prepare(connection: &Connection) -> Work<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Sorting in files would leave plain data in temporary files.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -16_000)?;
+    Ok(())
+}
+
+fn prepare_writer(connection: &Connection) -> Work<()> {
+    prepare(connection)?;
+    // Effective only while the file is empty; in a file that is there it says nothing.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Old values are overwritten, not only unlinked.
+    connection.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
+    Ok(())
+}
+
+/// Reads the first page.
+fn probe(connection: &Connection, name: &str) -> Work<()> {
+    let id: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if id == migrate::APPLICATION || (id == 0 && tables == 0) {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt {
+            path: name.to_owned(),
+            detail: "it is another program's database".to_owned(),
+        }
+        .into())
+    }
+}
+
+/// Whether the file is ours and sound, before anything is changed in it.
+fn check(connection: &Connection, name: &str) -> Work<()> {
+    connection.busy_timeout(BUSY)?;
+    probe(connection, name)?;
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        Ok(())
+    } else {
+        // What was found may quote contents.
+        Err(StoreError::Corrupt {
+            path: name.to_owned(),
+            detail: "its quick_check fails".to_owned(),
+        }
+        .into())
+    }
+}
+
+/// The store's key, made once.
+fn fingerprinter(connection: &Connection, may_make: bool) -> Work<Fingerprinter> {
+    let read = || {
+        connection
+            .query_row(
+                "SELECT value FROM meta WHERE name = 'fingerprint-key'",
+                [],
+                |row| row.get::<_, [u8; 32]>(0),
+            )
+            .optional()
+    };
+    if let Some(key) = read()? {
+        return Ok(Fingerprinter::new(key));
+    }
+    if !may_make {
+        return Err(StoreError::NotFound("fingerprint key").into());
+    }
+    let mut key = [0; 32];
+    let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+    for (to, from) in key
+        .iter_mut()
+        .zip(random.iter().flat_map(|id| id.as_bytes()))
+    {
+        *to = *from;
+    }
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES ('fingerprint-key', ?1)",
+        [&key[..]],
+    )?;
+    Ok(Fingerprinter::new(key))
+}
+
+/// Opens or makes a file that only its owner may read. SQLite gives its side files the same mode.
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
+    private_options().create(true).open(path)
+}
+
+/// Options for a file that only its owner may read.
+pub(super) fn private_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options
+}
+
+/// A path for error texts.
+pub(super) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// What the operating system says, as the store's error.
+pub(super) fn io_error(error: &io::Error, path: &Path) -> StoreError {
+    let path = shown(path);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StoreError::ReadOnly { path }
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
+        io::ErrorKind::NotFound => {
+            StoreError::Database(format!("the folder of {path} does not exist; make it"))
+        }
+        io::ErrorKind::IsADirectory => {
+            StoreError::Database(format!("{path} is a folder; name a file in it"))
+        }
+        kind => StoreError::Database(format!("{path}: {kind}")),
+    }
+}

@@ -1,0 +1,227 @@
+//! The calendars of a sync.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::codec::{Word, at, read_at, read_at_opt, read_word};
+use super::fault::{Work, unreadable};
+use crate::model::{Address, CalendarKind, CalendarRef, OwnerId};
+use crate::store::{
+    CalendarId, CalendarReport, CalendarState, Left, Membership, RosterChange, StoreError, Trouble,
+};
+
+/// The row that stands for a calendar in a sync.
+pub(super) fn member(transaction: &Transaction<'_>, sync: &str, calendar: CalendarId) -> Work<i64> {
+    transaction
+        .prepare_cached("SELECT id FROM member WHERE sync = ?1 AND calendar = ?2")?
+        .query_row(params![sync, calendar.0], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| StoreError::NotFound("calendar").into())
+}
+
+pub(super) fn calendars(transaction: &Transaction<'_>, sync: &str) -> Work<Vec<CalendarState>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT calendar, owner, address, part, kind, membership, left_code, left_since,
+                inventoried, succeeded, trouble_code, trouble_message, trouble_since,
+                trouble_times, trouble_not_before
+           FROM member WHERE sync = ?1 ORDER BY calendar",
+    )?;
+    let states = statement.query_map([sync], |row| {
+        let left = match row.get::<_, Option<String>>(6)? {
+            None => None,
+            Some(code) => Some(Left {
+                code,
+                since: read_at(row, 7)?,
+            }),
+        };
+        let trouble = match row.get::<_, Option<String>>(10)? {
+            None => None,
+            Some(code) => Some(Trouble {
+                code,
+                message: row.get(11)?,
+                since: read_at(row, 12)?,
+                times: row.get(13)?,
+                not_before: read_at_opt(row, 14)?,
+            }),
+        };
+        let part: String = row.get(3)?;
+        Ok(CalendarState {
+            id: CalendarId(row.get(0)?),
+            calendar: CalendarRef {
+                owner: OwnerId::new(row.get::<_, String>(1)?).map_err(|_| unreadable(1))?,
+                address: Address::new(row.get::<_, String>(2)?).map_err(|_| unreadable(2))?,
+                calendar: (!part.is_empty()).then_some(part),
+            },
+            kind: read_word(row, 4)?,
+            membership: read_word(row, 5)?,
+            left,
+            inventoried: read_at_opt(row, 8)?,
+            succeeded: read_at_opt(row, 9)?,
+            trouble,
+        })
+    })?;
+    Ok(states.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn commit(
+    transaction: &Transaction<'_>,
+    sync: &str,
+    changes: &[RosterChange],
+) -> Work<()> {
+    for change in changes {
+        match change {
+            RosterChange::Add {
+                calendar,
+                kind,
+                left,
+            } => {
+                let membership = match left {
+                    Some(_) => Membership::Parked,
+                    None => Membership::Active,
+                };
+                let entry = Entry {
+                    calendar,
+                    kind: *kind,
+                    membership,
+                    left: left.as_ref(),
+                };
+                let id = known(transaction, sync, calendar)?.map_or_else(
+                    || -> Work<CalendarId> {
+                        transaction.execute("INSERT INTO calendar DEFAULT VALUES", [])?;
+                        Ok(CalendarId(transaction.last_insert_rowid()))
+                    },
+                    Ok,
+                )?;
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO member (sync, calendar, owner, address, folded, part, kind, membership)
+                         VALUES (?1, ?2, '', '', '', '', '', '') ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![sync, id.0])?;
+                set(transaction, sync, id, &entry)?;
+            }
+            RosterChange::Set {
+                id,
+                calendar,
+                kind,
+                membership,
+                left,
+            } => {
+                let entry = Entry {
+                    calendar,
+                    kind: *kind,
+                    membership: *membership,
+                    left: left.as_ref(),
+                };
+                set(transaction, sync, *id, &entry)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Entry<'a> {
+    calendar: &'a CalendarRef,
+    kind: CalendarKind,
+    membership: Membership,
+    left: Option<&'a Left>,
+}
+
+fn set(transaction: &Transaction<'_>, sync: &str, id: CalendarId, entry: &Entry<'_>) -> Work<()> {
+    let changed = transaction
+        .prepare_cached(
+            "UPDATE member SET owner = ?3, address = ?4, folded = ?5, part = ?6, kind = ?7,
+                    membership = ?8, left_code = ?9, left_since = ?10
+              WHERE sync = ?1 AND calendar = ?2",
+        )?
+        .execute(params![
+            sync,
+            id.0,
+            entry.calendar.owner.as_str(),
+            entry.calendar.address.as_str(),
+            entry.calendar.address.folded(),
+            entry.calendar.calendar.as_deref().unwrap_or_default(),
+            entry.kind.word(),
+            entry.membership.word(),
+            entry.left.map(|left| &left.code),
+            at(entry.left.map(|left| left.since)),
+        ])?;
+    if changed == 0 {
+        return Err(StoreError::NotFound("calendar").into());
+    }
+    Ok(())
+}
+
+/// The id by which a calendar is known: by its owner; else by the address that another sync uses for it, as
+/// rosters of different systems have different ids for the same owner. Within one sync an address may pass
+/// from one owner to another, so there it names nobody.
+fn known(
+    transaction: &Transaction<'_>,
+    sync: &str,
+    calendar: &CalendarRef,
+) -> Work<Option<CalendarId>> {
+    let part = calendar.calendar.as_deref().unwrap_or_default();
+    let by_owner = transaction
+        .prepare_cached(
+            "SELECT calendar FROM member WHERE owner = ?1 AND part = ?2
+              ORDER BY sync = ?3 DESC, calendar LIMIT 1",
+        )?
+        .query_row(params![calendar.owner.as_str(), part, sync], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let found = match by_owner {
+        Some(id) => Some(id),
+        None => transaction
+            .prepare_cached(
+                "SELECT calendar FROM member AS other WHERE folded = ?1 AND part = ?2
+                    AND NOT EXISTS (SELECT 1 FROM member
+                                     WHERE sync = ?3 AND calendar = other.calendar)
+                  ORDER BY calendar LIMIT 1",
+            )?
+            .query_row(params![calendar.address.folded(), part, sync], |row| {
+                row.get(0)
+            })
+            .optional()?,
+    };
+    Ok(found.map(CalendarId))
+}
+
+pub(super) fn report(
+    transaction: &Transaction<'_>,
+    sync: &str,
+    calendar: CalendarId,
+    report: &CalendarReport,
+) -> Work<()> {
+    let member = member(transaction, sync, calendar)?;
+    if let Some(inventoried) = report.inventoried {
+        transaction
+            .prepare_cached("UPDATE member SET inventoried = ?2 WHERE id = ?1")?
+            .execute(params![member, at(Some(inventoried))])?;
+    }
+    if let Some(succeeded) = report.succeeded {
+        transaction
+            .prepare_cached(
+                "UPDATE member SET succeeded = ?2, trouble_code = NULL, trouble_message = NULL,
+                        trouble_since = NULL, trouble_times = NULL, trouble_not_before = NULL
+                  WHERE id = ?1",
+            )?
+            .execute(params![member, at(Some(succeeded))])?;
+    }
+    if let Some(trouble) = &report.trouble {
+        transaction
+            .prepare_cached(
+                "UPDATE member SET trouble_code = ?2, trouble_message = ?3, trouble_since = ?4,
+                        trouble_times = ?5, trouble_not_before = ?6
+                  WHERE id = ?1",
+            )?
+            .execute(params![
+                member,
+                trouble.code,
+                trouble.message,
+                at(Some(trouble.since)),
+                trouble.times,
+                at(trouble.not_before),
+            ])?;
+    }
+    Ok(())
+}

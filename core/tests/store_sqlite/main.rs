@@ -1,0 +1,6 @@
+//! The embedded store: what the engine relies on, and what happens to the file.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod rounds;
+mod support;
