@@ -13,7 +13,7 @@
 //! - `*COUNT`: how many matching calls are struck from there on; `*all` means without end.
 //!   Default 1.
 //! - `KIND`: a [`TransportFault`] in the table below, or the name of a fault of the protocol,
-//!   which each server explains (`planner::PlannerFault` for Planner).
+//!   which each server explains ([`PlannerFault`](crate::planner::PlannerFault) for Planner).
 //!
 //! | kind | what happens |
 //! |---|---|

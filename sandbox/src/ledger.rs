@@ -10,7 +10,7 @@ use serde::Serialize;
 pub struct Call<D> {
     /// Number of the call, from 1.
     pub number: u64,
-    /// When it was answered, by the server's clock.
+    /// When it arrived, by the server's clock.
     pub at: Timestamp,
     /// Operation on the wire; empty where the request did not say.
     pub operation: String,

@@ -1,8 +1,8 @@
 //! An HTTP/1.1 server on a local socket that can also misbehave on purpose.
 //!
 //! The well-behaved part is hyper's. Misbehaviour below HTTP (a reset, a response cut in the
-//! middle, bytes that are no HTTP at all) is played by [`FaultStream`], which sits between hyper
-//! and the socket and is told per request what to do by the [`Reply`] of the handler.
+//! middle, bytes that are no HTTP at all) is played by a stream that sits between hyper and the
+//! socket and is told per request what to do by the [`Reply`] of the handler.
 
 use std::future::Future;
 use std::io;

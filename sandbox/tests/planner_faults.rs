@@ -313,7 +313,7 @@ async fn a_set_clock_shows_in_the_date_header() {
 #[tokio::test]
 async fn calls_at_one_time_are_counted() {
     let planner = plain().await;
-    planner.inject("*#1*3=delay:200".parse().unwrap()).unwrap();
+    planner.inject("*#1*3=delay:1500".parse().unwrap()).unwrap();
     tokio::join!(
         call(&planner, "GetResources", ""),
         call(&planner, "GetResources", ""),

@@ -3,7 +3,8 @@
 
 mod planner_support;
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use calbridge_sandbox::server::{Body, Reply, Request, Response, Server, ServerOptions};
@@ -12,6 +13,7 @@ use http::StatusCode;
 use planner_support::http;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 async fn answering(request: Request) -> Reply {
     let hello = Response::text(StatusCode::OK, "hello, world");
@@ -27,11 +29,6 @@ async fn answering(request: Request) -> Reply {
             response: hello,
             bytes: 5,
         },
-        "/slow" => {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            hello.into()
-        }
-        "/hang" => Reply::Hang,
         "/stream" | "/cut-stream" => {
             let pieces = futures_util::stream::iter(
                 ["one ", "two ", "three"].map(|text| Ok(Bytes::from_static(text.as_bytes()))),
@@ -73,7 +70,7 @@ async fn raw(server: &Server, requests: &[&str]) -> String {
             .unwrap();
         let mut buffer = [0; 4096];
         while let Ok(Ok(count)) =
-            tokio::time::timeout(Duration::from_millis(200), socket.read(&mut buffer)).await
+            tokio::time::timeout(Duration::from_millis(700), socket.read(&mut buffer)).await
         {
             if count == 0 {
                 answer.extend_from_slice(b"<end>");
@@ -174,14 +171,37 @@ async fn raw_bytes_replace_the_answer_and_the_connection_goes_on() {
     assert!(answer.ends_with("hello, world"), "{answer}");
 }
 
+/// A server that says when a request has come, then answers after a while or never.
+async fn telling(answer_after: Option<Duration>) -> (Server, Arc<Notify>) {
+    let come = Arc::new(Notify::new());
+    let tell = Arc::clone(&come);
+    let handler = move |_: Request| {
+        let tell = Arc::clone(&tell);
+        async move {
+            tell.notify_one();
+            match answer_after {
+                Some(time) => tokio::time::sleep(time).await,
+                None => return Reply::Hang,
+            }
+            Response::text(StatusCode::OK, "late").into()
+        }
+    };
+    (
+        Server::start(ServerOptions::default(), handler)
+            .await
+            .unwrap(),
+        come,
+    )
+}
+
 #[tokio::test]
 async fn stopping_lets_requests_finish_and_frees_the_port() {
-    let server = server().await;
-    let url = server.url("/slow");
+    let (server, come) = telling(Some(Duration::from_millis(300))).await;
+    let url = server.url("/");
     let request = tokio::spawn(async move { http().get(url).send().await.unwrap().text().await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    come.notified().await;
     server.stop().await;
-    assert_eq!(request.await.unwrap().unwrap(), "hello, world");
+    assert_eq!(request.await.unwrap().unwrap(), "late");
     let again = ServerOptions {
         listen: server.address(),
         ..ServerOptions::default()
@@ -190,13 +210,25 @@ async fn stopping_lets_requests_finish_and_frees_the_port() {
 }
 
 #[tokio::test]
-async fn dropping_ends_connections_at_once() {
-    let server = server().await;
-    let url = server.url("/hang");
+async fn stopping_does_not_wait_for_ever() {
+    let (server, come) = telling(None).await;
+    let url = server.url("/");
     let request = tokio::spawn(async move { http().get(url).send().await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let before = Instant::now();
-    drop(server);
+    come.notified().await;
+    tokio::time::timeout(Duration::from_secs(30), server.stop())
+        .await
+        .unwrap();
     assert!(request.await.unwrap().is_err());
-    assert!(before.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn dropping_ends_connections_at_once() {
+    let (server, come) = telling(None).await;
+    let url = server.url("/");
+    let request = tokio::spawn(async move { http().get(url).send().await });
+    come.notified().await;
+    drop(server);
+    // Without a deadline of its own the client would wait for ever.
+    let ended = tokio::time::timeout(Duration::from_secs(30), request).await;
+    assert!(ended.unwrap().unwrap().is_err());
 }

@@ -158,7 +158,7 @@ impl Service {
         };
         if let Some(reply) = fault::before(&kinds).await {
             entry.status = status_of(&reply);
-            self.ledger.record(entry);
+            self.record(entry);
             return reply;
         }
         let plain = |entry: &mut Call<PlannerCall>, response: Response| {
@@ -175,7 +175,7 @@ impl Service {
         };
         if let Some(response) = refused {
             let response = plain(&mut entry, response);
-            self.ledger.record(entry);
+            self.record(entry);
             return fault::after(&kinds, response);
         }
         let mut faults = Vec::new();
@@ -191,7 +191,7 @@ impl Service {
                     let mut response = status_page(StatusCode::SERVICE_UNAVAILABLE);
                     response.headers.insert(RETRY_AFTER, wait.into());
                     let response = plain(&mut entry, response);
-                    self.ledger.record(entry);
+                    self.record(entry);
                     return fault::after(&kinds, response);
                 }
                 RateAnswer::Fault => Processed::fault(&SoapFault::plain(
@@ -233,8 +233,22 @@ impl Service {
         let reply = fault::after(&kinds, response);
         entry.status = status_of(&reply);
         // Recorded before it is sent: a client that has its answer finds the call in the ledger.
-        self.ledger.record(entry);
+        self.record(entry);
         reply
+    }
+
+    /// Writes a call into the ledger and, without anything personal, into the log.
+    fn record(&self, entry: Call<PlannerCall>) {
+        tracing::info!(
+            operation = %entry.operation,
+            status = entry.status,
+            code = entry.code.as_deref().unwrap_or_default(),
+            events = entry.detail.events.len(),
+            reference = entry.detail.reference.map(tracing::field::display),
+            faults = ?entry.detail.faults.len(),
+            "A call to Planner was answered."
+        );
+        self.ledger.record(entry);
     }
 
     /// Counts a call, or gives the seconds after which the next one is let through.
