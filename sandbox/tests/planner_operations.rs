@@ -429,3 +429,21 @@ async fn a_seed_file_fills_the_server() {
             .contains("cannot be read")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_creates_at_one_time_one_is_effective() {
+    let planner = plain().await;
+    let client = http();
+    let content = plain_event(ANNA, "same");
+    let calls = (0..20).map(|_| try_call(&client, &planner, "CreateEvents", &content));
+    let mut codes: Vec<i64> = futures_util::future::join_all(calls)
+        .await
+        .into_iter()
+        .flat_map(|answer| answer.unwrap().codes())
+        .collect();
+    codes.sort_unstable();
+    assert_eq!(codes.first(), Some(&0));
+    assert!(codes.iter().skip(1).all(|code| *code == receipt_code::EXISTS));
+    assert_eq!(planner.effective_creates("same"), 1);
+    assert_eq!(planner.ledger().len(), 20);
+}
