@@ -319,3 +319,199 @@ fn relative(month: Date, days: DayMask, index: Index) -> Option<Date> {
         Index::Last => all.last(),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    fn rule(pattern: Pattern, start: Date, bound: Bound) -> Recurrence {
+        Recurrence {
+            pattern,
+            start,
+            bound,
+        }
+    }
+
+    fn days(text: &str) -> DayMask {
+        DayMask::parse(text).unwrap()
+    }
+
+    /// The rule's meaning, day by day.
+    fn on(pattern: Pattern, start: Date, day: Date) -> bool {
+        let nth = |mask: DayMask, index| relative(day.first_of_month(), mask, index) == Some(day);
+        let absolute = |number: i8| day.day() == number.min(day.days_in_month());
+        let months_apart = (months(day) - months(start)).rem_euclid(1200);
+        match pattern {
+            Pattern::Daily { interval } => days_between(start, day) % i64::from(interval) == 0,
+            Pattern::Weekly {
+                interval,
+                days,
+                first,
+            } => {
+                let weeks = days_between(
+                    week_begin(start, first).unwrap(),
+                    week_begin(day, first).unwrap(),
+                ) / 7;
+                days.contains(day.weekday()) && weeks % i64::from(interval) == 0
+            }
+            Pattern::AbsoluteMonthly { interval, day } => {
+                absolute(day) && months_apart % i64::from(interval) == 0
+            }
+            Pattern::RelativeMonthly {
+                interval,
+                days,
+                index,
+            } => nth(days, index) && months_apart % i64::from(interval) == 0,
+            Pattern::AbsoluteYearly { month, day: number } => {
+                day.month() == month && absolute(number)
+            }
+            Pattern::RelativeYearly { month, days, index } => {
+                day.month() == month && nth(days, index)
+            }
+        }
+    }
+
+    fn slow(rule: &Recurrence, from: Date, to: Date) -> Vec<Date> {
+        let mut count = 0;
+        let mut found = Vec::new();
+        let mut day = rule.start;
+        while day <= to {
+            if on(rule.pattern, rule.start, day) {
+                count += 1;
+                let within = match rule.bound {
+                    Bound::NoEnd => true,
+                    Bound::Until(end) => day <= end,
+                    Bound::Count(n) => count <= n,
+                };
+                if within && day >= from {
+                    found.push(day);
+                }
+            }
+            day = day.tomorrow().unwrap();
+        }
+        found
+    }
+
+    fn patterns() -> impl proptest::strategy::Strategy<Value = Pattern> {
+        use proptest::prelude::*;
+        let mask = (1u8..128).prop_map(DayMask);
+        let index = proptest::sample::select(vec![
+            Index::First,
+            Index::Second,
+            Index::Third,
+            Index::Fourth,
+            Index::Last,
+        ]);
+        let single =
+            proptest::sample::select(vec!["Monday", "Sunday", "Day", "Weekday", "WeekendDay"])
+                .prop_map(|name| DayMask::parse(name).unwrap());
+        let first = proptest::sample::select(ALL.to_vec());
+        prop_oneof![
+            (1u32..40).prop_map(|interval| Pattern::Daily { interval }),
+            (1u32..6, mask, first).prop_map(|(interval, days, first)| Pattern::Weekly {
+                interval,
+                days,
+                first
+            }),
+            (1u32..30, 1i8..32)
+                .prop_map(|(interval, day)| Pattern::AbsoluteMonthly { interval, day }),
+            (1u32..14, single.clone(), index.clone()).prop_map(|(interval, days, index)| {
+                Pattern::RelativeMonthly {
+                    interval,
+                    days,
+                    index,
+                }
+            }),
+            (1i8..13, 1i8..32).prop_map(|(month, day)| Pattern::AbsoluteYearly { month, day }),
+            (1i8..13, single, index).prop_map(|(month, days, index)| Pattern::RelativeYearly {
+                month,
+                days,
+                index
+            }),
+        ]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn dates_are_those_of_counting_day_by_day(
+            pattern in patterns(), offset in 0i64..1500, skip in 0i64..1200, length in 0i64..400, count in 1u32..60, bound in 0..3,
+        ) {
+            let start = date(2023, 1, 1).checked_add(offset.days()).unwrap();
+            let bound = match bound {
+                0 => Bound::NoEnd,
+                1 => Bound::Until(start.checked_add(i64::from(count * 9).days()).unwrap()),
+                _ => Bound::Count(count),
+            };
+            let rule = rule(pattern, start, bound);
+            let from = start.checked_add((skip - 30).days()).unwrap();
+            let to = from.checked_add(length.days()).unwrap();
+            proptest::prop_assert_eq!(rule.dates(from, to), slow(&rule, from, to));
+        }
+    }
+
+    #[test]
+    fn a_series_of_centuries_is_not_stepped_through() {
+        let start = date(1601, 1, 1);
+        let daily = rule(
+            Pattern::Daily { interval: 1 },
+            start,
+            Bound::Count(u32::MAX),
+        );
+        assert_eq!(daily.dates(date(2026, 12, 1), date(2026, 12, 31)).len(), 31);
+        let ended = rule(Pattern::Daily { interval: 1 }, start, Bound::Count(1_000));
+        assert!(
+            ended
+                .dates(date(2026, 12, 1), date(2026, 12, 31))
+                .is_empty()
+        );
+        let widest = rule(Pattern::Daily { interval: u32::MAX }, start, Bound::NoEnd);
+        assert!(widest.dates(date(2026, 12, 1), Date::MAX).is_empty());
+        assert_eq!(daily.dates(Date::MAX, Date::MAX).len(), 1);
+    }
+
+    #[test]
+    fn k045_short_months_have_their_last_day() {
+        let leap = rule(
+            Pattern::AbsoluteYearly { month: 2, day: 29 },
+            date(2024, 2, 29),
+            Bound::NoEnd,
+        );
+        assert_eq!(
+            leap.dates(date(2025, 1, 1), date(2028, 12, 31)),
+            [
+                date(2025, 2, 28),
+                date(2026, 2, 28),
+                date(2027, 2, 28),
+                date(2028, 2, 29)
+            ]
+        );
+        let month = rule(
+            Pattern::AbsoluteMonthly {
+                interval: 1,
+                day: 31,
+            },
+            date(2026, 1, 31),
+            Bound::Count(4),
+        );
+        assert_eq!(
+            month.dates(date(2026, 1, 1), date(2026, 12, 31)),
+            [
+                date(2026, 1, 31),
+                date(2026, 2, 28),
+                date(2026, 3, 31),
+                date(2026, 4, 30)
+            ]
+        );
+    }
+
+    #[test]
+    fn days_are_read_as_a_set() {
+        assert_eq!(days("Monday Wednesday"), DayMask(0b101));
+        assert_eq!(days("Weekday").single(), None);
+        assert_eq!(days("Sunday").single(), Some(Weekday::Sunday));
+        assert!(DayMask::parse("").is_none());
+        assert!(DayMask::parse("Monday Moonday").is_none());
+    }
+}

@@ -219,3 +219,118 @@ pub(crate) fn get_items(ids: &[String], properties: &Properties) -> Body {
         ),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::soap::{Acting, envelope};
+
+    fn all_fields() -> FieldSet {
+        [
+            Field::Time,
+            Field::ShowAs,
+            Field::Subject,
+            Field::Location,
+            Field::Body,
+            Field::Private,
+            Field::Categories,
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    #[test]
+    fn for_times_no_other_field_is_asked_for() {
+        let times = Properties::series(&FieldSet::times()).shape();
+        for private in [
+            "Subject",
+            "Body",
+            "Location",
+            "Attendees",
+            "Sensitivity",
+            "Categories",
+            "Organizer",
+        ] {
+            assert!(!times.contains(private), "{private}");
+        }
+        let all = Properties::series(&all_fields()).shape();
+        for asked in [
+            "item:Subject",
+            "item:Body",
+            "calendar:Location",
+            "item:Sensitivity",
+            "item:Categories",
+        ] {
+            assert!(all.contains(asked), "{asked}");
+        }
+    }
+
+    #[test]
+    fn ids_and_addresses_are_escaped() {
+        let hostile = "a\"/><x>&'";
+        for body in [
+            get_items(
+                &[hostile.to_owned()],
+                &Properties::details(&FieldSet::times()),
+            ),
+            sync_folder_items(hostile, Some(hostile)),
+            get_folder(&FolderTarget::Primary {
+                mailbox: Some(hostile.to_owned()),
+            }),
+        ] {
+            assert!(!body.xml.contains("<x>"), "{}", body.xml);
+        }
+    }
+
+    /// Every kind of request, for validation by another tool: set `CALBRIDGE_EWS_REQUESTS_DIR`.
+    #[test]
+    fn every_kind_of_request_is_written_for_validation() {
+        let fields = [FieldSet::times(), all_fields()];
+        let window = Window::new(
+            "2026-12-01T00:00:00Z".parse().unwrap(),
+            "2027-03-01T00:00:00.5Z".parse().unwrap(),
+        )
+        .unwrap();
+        let ids = ["AAMkA=".to_owned(), "AAMkB&<>\"=".to_owned()];
+        let mut bodies = vec![
+            get_folder(&FolderTarget::Root),
+            get_folder(&FolderTarget::Primary { mailbox: None }),
+            get_folder(&FolderTarget::Primary {
+                mailbox: Some("anna@kommune.example".to_owned()),
+            }),
+            get_folder(&FolderTarget::Id("AQMkFolder=".to_owned())),
+            sync_folder_items("AQMkFolder=", None),
+            sync_folder_items("AQMkFolder=", Some("H4sIAAA=")),
+            newest("AQMkFolder="),
+        ];
+        for fields in &fields {
+            bodies.extend([
+                calendar_view("AQMkFolder=", &Properties::view(fields), window),
+                page("AQMkFolder=", &Properties::listing(fields), 1000),
+                get_items(&ids, &Properties::details(fields)),
+                get_items(&ids, &Properties::series(fields)),
+            ]);
+        }
+        let Some(directory) = std::env::var_os("CALBRIDGE_EWS_REQUESTS_DIR") else {
+            println!("not written: CALBRIDGE_EWS_REQUESTS_DIR is not set");
+            return;
+        };
+        let directory = std::path::PathBuf::from(directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        for acting in [
+            Acting::Itself,
+            Acting::Impersonating("anna@kommune.example".to_owned()),
+        ] {
+            for (number, body) in bodies.iter().enumerate() {
+                let who = if acting == Acting::Itself {
+                    "itself"
+                } else {
+                    "impersonating"
+                };
+                let name = format!("{number:02}-{}-{who}.xml", body.operation);
+                std::fs::write(directory.join(name), envelope(&acting, &body.xml)).unwrap();
+            }
+        }
+    }
+}

@@ -132,8 +132,7 @@ async fn over_tls(spec: CertificateSpec, trust: bool) -> (Bench, tempfile::TempD
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
     pki.write_ca(&ca).unwrap();
-    let identity = pki.issue(&spec).unwrap();
-    let tls = pki.server_config(&identity, ClientAuth::None).unwrap();
+    let tls = pki.server_config(&spec, ClientAuth::None).unwrap();
     let options = ExchangeOptions {
         server: ServerOptions {
             tls: Some(tls),
