@@ -10,6 +10,8 @@
 //! - [`fault`]: what can be made to go wrong, and the text form used on the command line.
 //! - [`ledger`]: what was called, kept for tests to ask.
 //! - [`planner`]: Jobcenter Planner's external calendar service.
+//! - [`exchange`]: Exchange Web Services.
+//! - [`seed`]: mailboxes filled from calendar files.
 
 pub mod exchange;
 pub mod fault;
