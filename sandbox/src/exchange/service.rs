@@ -182,12 +182,12 @@ impl Service {
                     "The request must name a schema version in RequestServerVersion.",
                 )
             })?;
+        let later = version.get("Version").is_some_and(|name| self.profile.knows_schema(name));
+        if !later && schema::validate(version).is_err() {
+            return Err(EwsError::new("ErrorInvalidServerVersion", "The schema version that RequestServerVersion names is not known."));
+        }
         for element in header.into_iter().flat_map(|header| &header.children) {
-            let later = element.name == "t:RequestServerVersion"
-                && version
-                    .get("Version")
-                    .is_some_and(|name| self.profile.knows_schema(name));
-            if !later && element.name.starts_with("t:") {
+            if element.name.starts_with("t:") && element.name != version.name {
                 schema::validate(element).map_err(wrong)?;
             }
         }

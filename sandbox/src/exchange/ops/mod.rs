@@ -20,6 +20,7 @@ pub(crate) fn run(context: &mut Context<'_>, request: &Element) -> Outcome {
         "SyncFolderItems" => sync::sync_folder_items(context, request),
         "GetItem" => get_item::get_item(context, request),
         "FindItem" => find::find_item(context, request),
+        "ConvertId" => names::convert_id(request),
         "ResolveNames" => names::resolve_names(context, request),
         "GetServerTimeZones" if !context.profile.is_gromox() => {
             zones::get_server_time_zones(request)

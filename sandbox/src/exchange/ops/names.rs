@@ -1,7 +1,8 @@
-//! ResolveNames.
+//! ResolveNames and ConvertId.
 
 use crate::exchange::access::Context;
-use crate::exchange::soap::{EwsError, Outcome, answer, failure};
+use crate::exchange::ids::{read_folder_id, read_item_id};
+use crate::exchange::soap::{EwsError, Outcome, answer, failure, success};
 use crate::exchange::xml::Element;
 
 /// The most matches that the server gives.
@@ -72,4 +73,26 @@ pub(super) fn resolve_names(context: &mut Context<'_>, request: &Element) -> Out
         message.with(Element::text("m:ResponseCode", "NoError"))
     };
     Outcome::Answer(answer("ResolveNames", [message.with(set)]))
+}
+
+/// EWS ConvertId. Only the formats that this server has ids in can be converted; clients also use the operation to
+/// learn the server's version.
+pub(super) fn convert_id(request: &Element) -> Outcome {
+    let destination = request.get("DestinationFormat").unwrap_or_default();
+    let ids = request.child("m:SourceIds").map(|list| list.children.as_slice()).unwrap_or_default();
+    let messages = ids.iter().map(|id| {
+        let text = id.get("Id").unwrap_or_default();
+        if read_item_id(text).is_none() && read_folder_id(text).is_none() {
+            return failure("ConvertId", &EwsError::of("ErrorInvalidIdMalformed"));
+        }
+        if destination != "EwsId" {
+            let error = EwsError::new("ErrorUnsupportedTypeForConversion", "The id cannot be converted to this format.");
+            return failure("ConvertId", &error);
+        }
+        let mut same = id.clone();
+        same.name = "m:AlternateId".to_owned();
+        let same = same.attr("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance").attr("xsi:type", "t:AlternateIdType");
+        success("ConvertId", [same])
+    });
+    Outcome::Answer(answer("ConvertId", messages.collect::<Vec<_>>()))
 }

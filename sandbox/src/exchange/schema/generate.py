@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 
 XS = "{http://www.w3.org/2001/XMLSchema}"
 OPERATIONS = """GetFolder FindFolder SyncFolderItems GetItem FindItem ResolveNames GetServerTimeZones CreateItem UpdateItem
-DeleteItem Subscribe Unsubscribe GetEvents GetStreamingEvents""".split()
+DeleteItem ConvertId Subscribe Unsubscribe GetEvents GetStreamingEvents""".split()
 HEADERS = "RequestServerVersion ExchangeImpersonation TimeZoneContext MailboxCulture DateTimePrecision ManagementRole".split()
 # Types that a calendar connector never sends or gets; their content is not judged.
 OPAQUE = """MessageType ContactItemType DistributionListType MeetingMessageType MeetingRequestMessageType MeetingResponseMessageType

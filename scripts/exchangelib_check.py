@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+"""Checks the Exchange sandbox with exchangelib (PyPI, BSD), a client that calbridge did not write.
+
+usage: exchangelib_check.py EXAMPLE_BINARY
+       exchangelib_check.py --url URL --ca FILE --user USER --password PASSWORD --expected JSON_FILE
+
+EXAMPLE_BINARY is sandbox's example exchange_for_exchangelib; it is started, prints what it holds as JSON, and is
+stopped at the end. The last line is "N passed, M failed"; the exit code is 0 only if nothing failed.
+"""
+import argparse
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import traceback
+import warnings
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("example", nargs="?")
+parser.add_argument("--url")
+parser.add_argument("--ca")
+parser.add_argument("--user")
+parser.add_argument("--password")
+parser.add_argument("--expected", help="JSON as the example prints it")
+arguments = parser.parse_args()
+
+process = None
+if arguments.example:
+    process = subprocess.Popen([arguments.example], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    seeded = json.loads(process.stdout.readline())
+else:
+    with open(arguments.expected, encoding="utf-8") as file:
+        seeded = json.load(file)
+    for key in ("url", "ca", "user", "password"):
+        seeded[key] = getattr(arguments, key) or seeded.get(key)
+
+if seeded.get("ca"):
+    os.environ["REQUESTS_CA_BUNDLE"] = str(seeded["ca"])
+os.environ["NO_PROXY"] = "*"
+
+from exchangelib import (  # noqa: E402  (the CA file must be set first)
+    IMPERSONATION,
+    UTC,
+    Account,
+    CalendarItem,
+    Configuration,
+    Credentials,
+    EWSDateTime,
+    EWSTimeZone,
+)
+from exchangelib.errors import ErrorCalendarOccurrenceIsDeletedFromRecurrence, ErrorNonExistentMailbox, UnauthorizedError  # noqa: E402
+from exchangelib.protocol import BaseProtocol  # noqa: E402
+
+warnings.simplefilter("ignore")
+BaseProtocol.TIMEOUT = 20
+COPENHAGEN = EWSTimeZone("Europe/Copenhagen")
+
+
+def configuration(user=None, password=None):
+    credentials = Credentials(username=user or seeded["user"], password=password or seeded["password"])
+    return Configuration(service_endpoint=seeded["url"], credentials=credentials, auth_type="basic")
+
+
+def account(address, config=None):
+    return Account(
+        primary_smtp_address=address,
+        config=config or configuration(),
+        autodiscover=False,
+        access_type=IMPERSONATION,
+        default_timezone=COPENHAGEN,
+    )
+
+
+def instant(text):
+    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def as_utc(value):
+    return value.astimezone(UTC)
+
+
+def fetched(item):
+    item.refresh()
+    return item
+
+
+def start_of(item):
+    if isinstance(item.start, dt.datetime):
+        return item.start
+    return EWSDateTime(item.start.year, item.start.month, item.start.day, tzinfo=COPENHAGEN)
+
+
+passed, failures = 0, []
+
+
+def check(name):
+    def run(test):
+        global passed
+        try:
+            test()
+            passed += 1
+            print(f"ok      {name}")
+        except Exception:  # every kind of failure is a failed check
+            failures.append(name)
+            print(f"FAILED  {name}")
+            traceback.print_exc()
+        return test
+
+    return run
+
+
+anna = account(seeded["mailbox"])
+calendar = anna.calendar
+window = tuple(EWSDateTime.from_datetime(instant(seeded[bound])) for bound in ("from", "to"))
+by_uid = {}
+for entry in seeded["expected"]:
+    by_uid.setdefault(entry["uid"], []).append(entry)
+
+
+@check("the server's version is read")
+def _():
+    assert (anna.version.build.major_version, anna.version.build.minor_version) == (15, 2), anna.version
+
+
+@check("the calendar folder is found")
+def _():
+    assert calendar.folder_class == "IPF.Appointment"
+    assert calendar.total_count == 6, calendar.total_count
+    names = sorted(folder.name for folder in anna.root.walk())
+    assert "Calendar" in names and "Second calendar" in names and "Old calendar" in names, names
+
+
+@check("CalendarView holds exactly the true occurrences")
+def _():
+    found = sorted(calendar.view(start=window[0], end=window[1]), key=lambda item: (as_utc(start_of(item)), item.uid))
+    expected = sorted(seeded["expected"], key=lambda entry: (instant(entry["start"]), entry["uid"]))
+    assert len(found) == len(expected), (len(found), len(expected))
+    for item, entry in zip(found, expected):
+        assert item.uid == entry["uid"], (item.uid, entry)
+        assert item.subject == entry["subject"]
+        if entry["dates"]:
+            # exchangelib gives all-day items as inclusive dates.
+            last = dt.date.fromisoformat(entry["dates"][1]) - dt.timedelta(days=1)
+            assert (item.start, item.end) == (dt.date.fromisoformat(entry["dates"][0]), last), (item.start, item.end, entry)
+        else:
+            assert as_utc(item.start) == instant(entry["start"]), (item.start, entry)
+            assert as_utc(item.end) == instant(entry["end"]), (item.end, entry)
+        assert item.legacy_free_busy_status == entry["free_busy"]
+        assert item.sensitivity == entry["sensitivity"]
+        assert item.is_cancelled == entry["cancelled"]
+        if entry["original_start"] and item.type == "Exception":
+            assert as_utc(item.original_start) == instant(entry["original_start"])
+        assert item.is_recurring == (entry["original_start"] is not None)
+
+
+@check("CalendarView is cut at max_items")
+def _():
+    assert len(list(calendar.view(start=window[0], end=window[1], max_items=3))) == 3
+
+
+@check("all() lists masters and single items")
+def _():
+    kinds = {item.uid: item.type for item in calendar.all()}
+    assert kinds == {
+        "single-1": "Single",
+        "single-2": "Single",
+        "day-1": "Single",
+        "series-1": "RecurringMaster",
+        "series-2": "RecurringMaster",
+        "series-3": "RecurringMaster",
+    }, kinds
+
+
+@check("a single item has its fields")
+def _():
+    item = calendar.get(subject="Byggesagsmøde")
+    assert item.location == "Lokale 3" and item.sensitivity == "Private" and item.categories == ["Red"]
+    assert [attendee.mailbox.email_address for attendee in item.required_attendees] == [seeded["other"]]
+    assert item.organizer.email_address == seeded["mailbox"]
+    assert item.reminder_is_set and item.reminder_minutes_before_start == 15
+    assert item.is_meeting and item.my_response_type == "Organizer"
+    assert str(item._start_timezone) == str(COPENHAGEN) or item._start_timezone.ms_id == "Romance Standard Time", item._start_timezone
+
+
+# Not over a change of the clock: there exchangelib 5.6 gives a wrong last day (it takes 24 hours from the end).
+@check("all-day items are days")
+def _():
+    item = calendar.get(subject="Holiday")
+    assert item.is_all_day
+    assert (item.start, item.end) == (dt.date(2026, 3, 24), dt.date(2026, 3, 25)), (item.start, item.end)
+    assert item.legacy_free_busy_status == "OOF"
+
+
+@check("a series has its rule, exceptions and deleted occurrences")
+def _():
+    master = calendar.get(subject="Weekly")
+    assert master.recurrence.pattern.weekdays == [1, 4], master.recurrence.pattern
+    assert master.recurrence.boundary.number == 12
+    assert master.recurrence.boundary.start == dt.date(2026, 3, 2)
+    (moved,) = master.modified_occurrences
+    assert as_utc(moved.original_start) == instant("2026-03-09T08:00:00Z")
+    assert as_utc(moved.start) == instant("2026-03-09T10:00:00Z")
+    (deleted,) = master.deleted_occurrences
+    assert as_utc(deleted.start) == instant("2026-03-16T08:00:00Z")
+    assert as_utc(master.first_occurrence.start) == instant("2026-03-02T08:00:00Z")
+    assert as_utc(master.last_occurrence.start) == instant("2026-04-09T07:00:00Z")
+
+
+@check("occurrences are found by index, the master by its occurrence")
+def _():
+    master = calendar.get(subject="Weekly")
+    first = fetched(master.occurrence(index=1))
+    assert as_utc(first.start) == instant("2026-03-02T08:00:00Z") and first.type == "Occurrence"
+    third = fetched(master.occurrence(index=3))
+    assert third.type == "Exception" and third.subject == "Weekly, moved"
+    assert fetched(third.recurring_master()).id == master.id
+    try:
+        fetched(master.occurrence(index=5))
+    except ErrorCalendarOccurrenceIsDeletedFromRecurrence:
+        return
+    raise AssertionError("a deleted occurrence was found")
+
+
+@check("endless monthly and yearly series")
+def _():
+    monthly = calendar.get(subject="Month's end").recurrence
+    assert monthly.pattern.day_of_month == 31 and monthly.boundary.__class__.__name__ == "NoEndPattern"
+    yearly = calendar.get(subject="Birthday").recurrence
+    assert (yearly.pattern.day_of_month, yearly.pattern.month) == (10, 4)
+
+
+@check("sync_items gives every item once, then changes only")
+def _():
+    changes = list(calendar.sync_items(only_fields=["uid", "type", "subject"], max_changes_returned=2))
+    assert sorted(kind for kind, _ in changes) == ["create"] * 6, changes
+    state = calendar.item_sync_state
+    assert state
+    assert list(calendar.sync_items(sync_state=state)) == []
+
+
+@check("items of a batch fail one by one")
+def _():
+    ids = [(item.id, item.changekey) for item in calendar.all().only("id", "changekey")]
+    missing = ids[0][0][:-1] + ("B" if ids[0][0][-1] == "b" else "b")
+    results = list(anna.fetch([ids[0], (missing, None), ids[1]]))
+    assert isinstance(results[0], CalendarItem) and isinstance(results[2], CalendarItem)
+    assert not isinstance(results[1], CalendarItem) or results[1].id != ids[0][0]
+    gone = list(anna.fetch([(ids[0][0].replace(ids[0][0][60:64], "AAAA"), None)]))
+    assert isinstance(gone[0], Exception), gone
+
+
+@check("filters on the server")
+def _():
+    found = list(calendar.filter(start__lt=window[1], end__gt=window[0], subject__contains="Holi").only("subject"))
+    assert [item.subject for item in found] == ["Holiday"], found
+
+
+@check("another mailbox is another calendar")
+def _():
+    assert [item.uid for item in account(seeded["other"]).calendar.all()] == ["bo-1"]
+
+
+@check("an unknown mailbox is refused")
+def _():
+    try:
+        account("nobody@kommune.example").calendar.refresh()
+    except ErrorNonExistentMailbox:
+        return
+    raise AssertionError("an unknown mailbox was opened")
+
+
+@check("a wrong password is refused")
+def _():
+    try:
+        account(seeded["mailbox"], configuration(password="wrong")).calendar.refresh()
+    except UnauthorizedError:
+        return
+    raise AssertionError("a wrong password was accepted")
+
+
+@check("time zones are served")
+def _():
+    zones = {zone.id for zone in anna.protocol.get_timezones()}
+    assert {"Romance Standard Time", "UTC", "W. Europe Standard Time"} <= zones, zones
+
+
+@check("names are resolved")
+def _():
+    (mailbox,) = anna.protocol.resolve_names([seeded["other"]])
+    assert mailbox.email_address == seeded["other"] and mailbox.name == "Bo Dahl"
+
+
+if process:
+    process.stdin.close()
+    process.wait(timeout=10)
+print(f"{passed} passed, {len(failures)} failed")
+sys.exit(1 if failures else 0)
