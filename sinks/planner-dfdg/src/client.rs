@@ -283,7 +283,8 @@ impl Client {
                 let server = response.header("server").map(str::to_owned);
                 match understand(operation, &response) {
                     Ok(element) => Ok((element, date, server)),
-                    Err((why, error)) => {
+                    Err(wrong) => {
+                        let (why, error) = *wrong;
                         return Err(Box::new(
                             self.failed(operation, why, error, started, ended, events, date),
                         ));
@@ -405,21 +406,15 @@ fn headers(operation: Operation) -> HeaderMap {
 fn understand(
     operation: Operation,
     response: &HttpResponse,
-) -> std::result::Result<Element, (Why, Error)> {
-    let status = response.status;
+) -> std::result::Result<Element, Box<(Why, Error)>> {
     // SOAP 1.1 answers with 200, and with 500 for faults; some front doors send faults with other statuses.
-    let opened = wire::open(operation, &response.body);
-    if let Ok(Answer::Fault(fault)) = opened {
-        return Err(faulted(fault));
-    }
-    if status == StatusCode::OK {
-        return match opened {
-            Ok(Answer::Response(element)) => Ok(element),
-            Ok(Answer::Fault(fault)) => Err(faulted(fault)),
-            Err(error) => Err(unreadable(&error)),
-        };
-    }
-    Err(by_status(response))
+    let wrong = match wire::open(operation, &response.body) {
+        Ok(Answer::Fault(fault)) => faulted(fault),
+        Ok(Answer::Response(element)) if response.status == StatusCode::OK => return Ok(element),
+        Err(error) if response.status == StatusCode::OK => unreadable(&error),
+        _ => by_status(response),
+    };
+    Err(Box::new(wrong))
 }
 
 fn unreadable(error: &WireError) -> (Why, Error) {

@@ -1,11 +1,12 @@
 //! Writes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use async_trait::async_trait;
 use calbridge_core::connector::{
-    ApplyReport, CalendarSink, Error, ErrorKind, InventoryFeed, InventoryRequest, Op, Outcome,
-    Receipt, Result, SideState, Write, WriteId, WriteOutcome,
+    ApplyReport, CalendarSink, Error, InventoryFeed, InventoryRequest, Op, Outcome, Receipt,
+    Result, SideState, Write, WriteId, WriteOutcome,
 };
 use calbridge_core::model::{CalendarRef, SideRef};
 
@@ -36,6 +37,22 @@ struct Prepared {
     event: WireEvent,
 }
 
+/// Why a write is not even sent.
+#[derive(Debug)]
+struct Unfit {
+    code: &'static str,
+    message: &'static str,
+}
+
+impl From<Unfit> for Outcome {
+    fn from(unfit: Unfit) -> Self {
+        Self::Rejected {
+            code: unfit.code.to_owned(),
+            message: unfit.message.to_owned(),
+        }
+    }
+}
+
 #[async_trait]
 impl CalendarSink for Planner {
     /// Creates, then updates, then deletes; each in batches. Receipts are matched by id, whatever their order
@@ -52,7 +69,7 @@ impl CalendarSink for Planner {
         for write in writes {
             match run.prepare(write) {
                 Ok(prepared) => queues.entry(write.op).or_default().push_back(prepared),
-                Err(refused) => run.answer(write.id, refused, None),
+                Err(unfit) => run.answer(write.id, unfit.into(), None),
             }
         }
         for (op, operation) in ORDER {
@@ -79,13 +96,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// What is to be sent for a write.
-    fn prepare(&self, write: &Write) -> std::result::Result<Prepared, Outcome> {
-        let refused = |code: &str, message: &str| {
-            Err(Outcome::Rejected {
-                code: code.to_owned(),
-                message: message.to_owned(),
-            })
-        };
+    fn prepare(&self, write: &Write) -> std::result::Result<Prepared, Unfit> {
+        let refused = |code, message| Err(Unfit { code, message });
         if !map::address_fits(self.calendar.address.as_str()) {
             return refused(
                 "planner.address",
@@ -200,10 +212,11 @@ impl Run<'_> {
         let mut strange = broken;
         for receipt in receipts {
             // The first receipt of an id counts.
-            if by_id.contains_key(&folded(&receipt.id)) {
-                strange += 1;
-            } else {
-                by_id.insert(folded(&receipt.id), receipt);
+            match by_id.entry(folded(&receipt.id)) {
+                Entry::Occupied(_) => strange += 1,
+                Entry::Vacant(free) => {
+                    free.insert(receipt);
+                }
             }
         }
         let mut unanswered = 0;
@@ -334,8 +347,10 @@ impl Run<'_> {
                 for prepared in &batch {
                     self.answer(prepared.write, outcome.clone(), at);
                 }
-                if self.lone_faults >= MAX_LONE_FAULTS || queue.is_empty() {
-                    self.trouble_unless_refused(error, &outcome);
+                // A refused event is nobody else's trouble, unless one follows the other.
+                let refused = matches!(outcome, Outcome::Rejected { .. });
+                if self.lone_faults >= MAX_LONE_FAULTS || (queue.is_empty() && !refused) {
+                    self.report.trouble = Some(error);
                 }
                 return Ok(());
             }
@@ -353,14 +368,6 @@ impl Run<'_> {
         }
         self.report.trouble = Some(error);
         Ok(())
-    }
-
-    fn trouble_unless_refused(&mut self, error: Error, outcome: &Outcome) {
-        if self.lone_faults >= MAX_LONE_FAULTS
-            || !matches!(outcome, Outcome::Rejected { .. }) && error.kind != ErrorKind::Rejected
-        {
-            self.report.trouble = Some(error);
-        }
     }
 }
 

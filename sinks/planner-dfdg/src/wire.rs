@@ -330,3 +330,244 @@ pub(crate) fn resources(response: &Element) -> Vec<ListedResource> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CALLER: Caller<'static> = Caller {
+        request_user: "CVR:12345678-FID:1234567890123",
+        jobcenter: "10100",
+        registered: String::new(),
+    };
+
+    fn caller() -> Caller<'static> {
+        Caller {
+            registered: "2026-11-22T14:05:09+01:00".to_owned(),
+            ..CALLER
+        }
+    }
+
+    fn written(operation: Operation) -> String {
+        let event = |id: &str| WireEvent {
+            span: WallSpan {
+                start: "2026-12-01T09:00:00".parse().unwrap(),
+                end: "2026-12-01T10:30:00".parse().unwrap(),
+            },
+            id: id.to_owned(),
+        };
+        let events = [event("UID-0001"), event("<UID> & 2$20261208-090000")];
+        let request = match operation {
+            Operation::GetEvents => Request::GetEvents {
+                addresses: &["vejleder1@kommune.example", "lokale2@kommune.example"],
+                from: "2026-11-22T00:00:00+01:00".to_owned(),
+                to: "2027-02-22T00:00:00+01:00".to_owned(),
+            },
+            Operation::GetResources => Request::GetResources,
+            _ => Request::Write {
+                address: "vejleder1@kommune.example",
+                events: &events,
+            },
+        };
+        envelope(operation, &caller(), &request)
+    }
+
+    /// The committed requests. They differ from what is written in line breaks between elements alone.
+    #[test]
+    fn the_five_requests_are_the_committed_ones() {
+        for (operation, golden) in [
+            (
+                Operation::CreateEvents,
+                include_str!("../tests/golden/CreateEvents.xml"),
+            ),
+            (
+                Operation::UpdateEvents,
+                include_str!("../tests/golden/UpdateEvents.xml"),
+            ),
+            (
+                Operation::DeleteEvents,
+                include_str!("../tests/golden/DeleteEvents.xml"),
+            ),
+            (
+                Operation::GetEvents,
+                include_str!("../tests/golden/GetEvents.xml"),
+            ),
+            (
+                Operation::GetResources,
+                include_str!("../tests/golden/GetResources.xml"),
+            ),
+        ] {
+            let joined: String = golden.lines().map(str::trim).collect();
+            let written: String = written(operation).lines().collect();
+            assert_eq!(written, joined, "{operation:?}");
+            assert!(parse(written.as_bytes()).is_ok());
+        }
+    }
+
+    #[test]
+    fn k094_soap_actions_are_quoted_and_name_the_operation() {
+        assert_eq!(
+            Operation::GetResources.action(),
+            "\"http://service.bm.dk/pjaktass/1/PlannerExternalCalendarService#GetResources\""
+        );
+    }
+
+    fn soap(body: &str) -> Vec<u8> {
+        format!("<s:Envelope xmlns:s='{SOAP}'><s:Body>{body}</s:Body></s:Envelope>").into_bytes()
+    }
+
+    fn response(operation: Operation, body: &str) -> Element {
+        let name = operation.name();
+        let body = soap(&format!(
+            "<{name}Response xmlns='{ECS}' xmlns:c='{CODE_LIST}'>{body}</{name}Response>"
+        ));
+        match open(operation, &body).unwrap() {
+            Answer::Response(element) => element,
+            Answer::Fault(fault) => panic!("{fault:?}"),
+        }
+    }
+
+    fn receipt(id: &str, code: &str) -> String {
+        format!(
+            "<CalendarEventReceipt><CalendarEventIdentifier>2b5c9c0e-0f0b-4c2a-8a64-7b7d3d4a0001</CalendarEventIdentifier><EventErrorCode><c:CodeListItemIdentifier>{code}</c:CodeListItemIdentifier></EventErrorCode><OriginSystemIdentifier>{id}</OriginSystemIdentifier><ConflictNotificationSent>true</ConflictNotificationSent></CalendarEventReceipt>"
+        )
+    }
+
+    #[test]
+    fn receipts_without_id_or_with_a_code_that_is_none_are_left_out() {
+        let body = [
+            receipt("one", "0"),
+            receipt("two", "zero"),
+            receipt("three", "99999999999999999999"),
+            receipt("four", ""),
+            receipt("five", " 8 "),
+            "<CalendarEventReceipt/>".to_owned(),
+        ]
+        .concat();
+        let (read, broken) = receipts(&response(Operation::CreateEvents, &body));
+        let read: Vec<_> = read
+            .iter()
+            .map(|receipt| (receipt.id.as_str(), receipt.code, receipt.conflict_notice))
+            .collect();
+        assert_eq!(read, [("one", 0, true), ("five", 8, true)]);
+        assert_eq!(broken, 4);
+    }
+
+    #[test]
+    fn an_identifier_of_zeros_or_of_no_guid_is_none() {
+        for text in ["00000000-0000-0000-0000-000000000000", "{x}", ""] {
+            assert_eq!(identifier(text), None);
+        }
+    }
+
+    #[test]
+    fn k100_answers_without_events_and_resources_are_empty_lists() {
+        let none = response(Operation::GetEvents, "");
+        assert!(events(&none).is_empty());
+        assert_eq!(reference(&none), None);
+        assert!(resources(&response(Operation::GetResources, "")).is_empty());
+    }
+
+    #[test]
+    fn events_and_resources_with_missing_or_wrong_parts_are_read_as_far_as_they_go() {
+        let body = "<CalendarEvent><CalendarEventStartTime>yesterday</CalendarEventStartTime><CalendarEventEndTime>2026-12-01T10:00:00</CalendarEventEndTime><OriginSystemIdentifier>uid</OriginSystemIdentifier></CalendarEvent><CalendarEvent/>";
+        let read = events(&response(Operation::GetEvents, body));
+        assert_eq!(read.len(), 2);
+        assert_eq!((read[0].start, read[0].end.is_some()), (None, true));
+        assert_eq!(
+            (&read[0].address, read[0].id.as_deref()),
+            (&None, Some("uid"))
+        );
+        assert_eq!(read[1].id, None);
+        let body = "<CalendarResource><CalendarResourceEmailAddress>a@x.dk</CalendarResourceEmailAddress><IsCaseWorker>maybe</IsCaseWorker></CalendarResource>";
+        let read = resources(&response(Operation::GetResources, body));
+        assert_eq!(read[0].address.as_deref(), Some("a@x.dk"));
+        assert!(read[0].is_case_worker);
+        assert_eq!(read[0].resource, None);
+    }
+
+    #[test]
+    fn k103_faults_with_and_without_details_and_with_nil_members_are_read() {
+        let nil = "xmlns:i='http://www.w3.org/2001/XMLSchema-instance' i:nil='true'";
+        let fault = |detail: &str| {
+            let body = soap(&format!(
+                "<s:Fault><faultcode>s:Server</faultcode><faultstring>Service failure</faultstring>{detail}</s:Fault>"
+            ));
+            match open(Operation::GetEvents, &body).unwrap() {
+                Answer::Fault(fault) => fault,
+                Answer::Response(_) => panic!(),
+            }
+        };
+        assert_eq!(fault("").details, None);
+        assert_eq!(fault("<detail><other/></detail>").details, None);
+        let none = format!("<detail><f:FaultDetails xmlns:f='{FAULT}' {nil}/></detail>");
+        assert_eq!(fault(&none).details, None);
+        let some = format!(
+            "<detail><f:FaultDetails xmlns:f='{FAULT}'><f:ErrorCode>4711</f:ErrorCode><f:Message>why</f:Message><f:InnerException {nil}/></f:FaultDetails></detail>"
+        );
+        let read = fault(&some);
+        assert_eq!(read.code, "Server");
+        assert_eq!(
+            read.details,
+            Some(FaultDetails {
+                code: Some(4711),
+                message: Some("why".to_owned())
+            })
+        );
+    }
+
+    #[test]
+    fn other_documents_are_told_apart() {
+        for (body, expected) in [
+            (b"<html/>".to_vec(), WireError::NotSoap),
+            (
+                format!("<s:Envelope xmlns:s='{SOAP}'/>").into_bytes(),
+                WireError::NotSoap,
+            ),
+            (
+                soap(""),
+                WireError::Unexpected {
+                    expected: "GetEventsResponse".to_owned(),
+                },
+            ),
+            (
+                soap(&format!("<CreateEventsResponse xmlns='{ECS}'/>")),
+                WireError::Unexpected {
+                    expected: "GetEventsResponse".to_owned(),
+                },
+            ),
+            (Vec::new(), WireError::Xml(XmlError::CutOff)),
+        ] {
+            assert_eq!(open(Operation::GetEvents, &body), Err(expected));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(body in "(<(CalendarEvent|CalendarEventReceipt|OriginSystemIdentifier|EventErrorCode|c:CodeListItemIdentifier)>|</[a-z]{0,3}>|[0-9a-z ]{0,5}){0,20}") {
+            let name = "CreateEventsResponse";
+            let body = soap(&format!("<{name} xmlns='{ECS}' xmlns:c='{CODE_LIST}'>{body}</{name}>"));
+            if let Ok(Answer::Response(element)) = open(Operation::CreateEvents, &body) {
+                let _ = (receipts(&element), events(&element), resources(&element), reference(&element));
+            }
+        }
+
+        #[test]
+        fn ids_and_addresses_survive_the_envelope(id in "[ -~æøåÆØÅ€]{1,80}") {
+            let events = [WireEvent {
+                span: WallSpan {
+                    start: "2026-12-01T09:00:00".parse().unwrap(),
+                    end: "2026-12-01T10:30:00".parse().unwrap(),
+                },
+                id: id.clone(),
+            }];
+            let request = Request::Write { address: "a@x.dk", events: &events };
+            let text = envelope(Operation::CreateEvents, &caller(), &request);
+            let root = parse(text.as_bytes()).unwrap();
+            let event = &root.child("Body").unwrap().children[0].children[0];
+            prop_assert_eq!(&event.child("OriginSystemIdentifier").unwrap().text, &id);
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! What `check` tells apart (cases K147, K151, K156, K157), and certificates that may not be used.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use calbridge_core::connector::{CheckReport, CheckScope, ErrorKind, Severity};
+use calbridge_sandbox::planner::{Access, KnownCertificate};
+use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Signer, Validity};
+use jiff::civil::date;
+use support::*;
+
+async fn check(setup: &Setup) -> CheckReport {
+    let scope = CheckScope {
+        now: at(NOW),
+        calendars: Vec::new(),
+    };
+    setup.open().check(scope).await.unwrap()
+}
+
+/// The worst finding with this name.
+fn severity(report: &CheckReport, name: &str) -> Option<Severity> {
+    report
+        .findings
+        .iter()
+        .filter(|finding| finding.name == name)
+        .map(|finding| finding.severity)
+        .max()
+}
+
+fn message(report: &CheckReport, name: &str) -> String {
+    report
+        .findings
+        .iter()
+        .find(|finding| finding.name == name)
+        .unwrap_or_else(|| panic!("{name}: {report:?}"))
+        .message
+        .clone()
+}
+
+/// The names of what failed, but for the clock: the server's is real, and the test's stands still.
+fn failures(report: &CheckReport) -> Vec<&str> {
+    report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Failed && finding.name != "clock")
+        .map(|finding| finding.name.as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_good_connection_passes_and_tells_clock_and_calendars() {
+    let setup = setup().await;
+    let scope = CheckScope {
+        now: at(NOW),
+        calendars: vec![calendar(ANNA), calendar("stranger@kommune.example")],
+    };
+    let report = setup.open().check(scope).await.unwrap();
+    for name in [
+        "certificate",
+        "request-user",
+        "reachable",
+        "authentication",
+        "authority",
+        "roster",
+    ] {
+        assert_eq!(
+            severity(&report, name),
+            Some(Severity::Passed),
+            "{name}: {report:?}"
+        );
+    }
+    let calendars: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.name == "calendar")
+        .map(|finding| finding.severity)
+        .collect();
+    assert_eq!(calendars, [Severity::Passed, Severity::Failed]);
+    // No side effects.
+    assert!(setup.planner.content().0.is_empty());
+    assert_eq!(setup.planner.ledger().all().len(), 1);
+}
+
+#[tokio::test]
+async fn k157_expiry_is_told_thirty_fourteen_and_three_days_ahead() {
+    for (last, expected, advice) in [
+        (
+            date(2026, 12, 30),
+            Severity::Passed,
+            "valid until 2026-12-30",
+        ),
+        (date(2026, 12, 20), Severity::Warning, "order a new one"),
+        (date(2026, 12, 2), Severity::Warning, "this week"),
+        (date(2026, 11, 24), Severity::Warning, "today"),
+        (
+            date(2026, 11, 20),
+            Severity::Failed,
+            "expired on 2026-11-20",
+        ),
+    ] {
+        let mut setup = setup().await;
+        setup.certificate(
+            &CertificateSpec::client(HOLDER).valid(Validity::Between(date(2024, 1, 1), last)),
+        );
+        let report = check(&setup).await;
+        assert_eq!(
+            severity(&report, "certificate"),
+            Some(expected),
+            "{last}: {report:?}"
+        );
+        assert!(
+            message(&report, "certificate").contains(advice),
+            "{report:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_not_even_shown() {
+    let mut setup = setup().await;
+    setup.certificate(&CertificateSpec::client(HOLDER).valid(Validity::Expired));
+    let connection = setup.open();
+    let error = connection
+        .sink()
+        .unwrap()
+        .apply(&calendar(ANNA), &[create(1, "uid-1")])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (ErrorKind::Config, "planner.certificate-expired")
+    );
+    assert!(setup.planner.ledger().all().is_empty());
+    let report = check(&setup).await;
+    assert_eq!(failures(&report), ["certificate"]);
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_while_running_is_noticed() {
+    let mut setup = setup().await;
+    setup.certificate(
+        &CertificateSpec::client(HOLDER)
+            .valid(Validity::Between(date(2024, 1, 1), date(2026, 11, 23))),
+    );
+    let connection = setup.open();
+    let report = apply(&connection, &[create(1, "uid-1")]).await;
+    assert!(is_done(outcome(&report, 1)));
+    setup.clock.set(at("2026-11-24T00:00:00Z"));
+    let error = connection
+        .sink()
+        .unwrap()
+        .apply(&calendar(ANNA), &[create(2, "uid-2")])
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, "planner.certificate-expired");
+}
+
+#[tokio::test]
+async fn k156_a_renewed_certificate_beside_the_old_one_is_taken_up_while_running() {
+    let mut setup = setup().await;
+    let folder = setup.dir.path().join("certificates");
+    std::fs::create_dir(&folder).unwrap();
+    let issue = |name: &str, last| {
+        let spec = CertificateSpec::client(HOLDER).valid(Validity::Between(date(2024, 1, 1), last));
+        let identity = setup.pki.issue(&spec).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), identity.combined_pem()).unwrap();
+    };
+    issue("old", date(2026, 11, 23));
+    setup.settings["certificate"] = serde_json::json!({ "certificate": folder, "key": folder });
+    let connection = setup.open();
+    assert!(connection.roster().await.is_ok());
+    issue("new", date(2029, 1, 1));
+    setup.clock.set(at("2026-11-24T00:00:00Z"));
+    connection.roster().await.unwrap();
+    let report = check(&setup).await;
+    assert!(
+        message(&report, "certificate").contains("2029-01-01"),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn another_holder_than_the_certificates_is_a_configuration_error_before_any_call() {
+    let mut setup = setup().await;
+    setup.settings["request_user"] = "CVR:87654321-FID:1".into();
+    let error = setup.open().roster().await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (ErrorKind::Config, "planner.request-user")
+    );
+    assert!(!error.message.contains("12345678"), "{error}");
+    assert_eq!(failures(&check(&setup).await), ["request-user"]);
+    setup.certificate(&CertificateSpec::client("something else"));
+    assert_eq!(
+        setup.open().roster().await.unwrap_err().code,
+        "planner.certificate-no-oces"
+    );
+    assert!(setup.planner.ledger().all().is_empty());
+}
+
+#[tokio::test]
+async fn oces3_holders_are_accepted() {
+    let holder = "CVR:12345678-UUID:0a1b2c3d-0001-4002-8003-00000000000a";
+    let mut setup = setup_with(|options| {
+        options.access = Access::Certificates(vec![KnownCertificate::opened(holder, JOBCENTER)]);
+    })
+    .await;
+    setup.settings["request_user"] = holder.into();
+    setup.certificate(&CertificateSpec {
+        organisation_identifier: Some("NTRDK-12345678".to_owned()),
+        ..CertificateSpec::client("UI:DK-O:G:0a1b2c3d-0001-4002-8003-00000000000a")
+    });
+    assert_eq!(failures(&check(&setup).await), [""; 0]);
+    assert_eq!(setup.open().roster().await.unwrap().entries.len(), 3);
+}
+
+#[tokio::test]
+async fn an_unknown_certificate_is_told_apart_by_status_and_by_handshake() {
+    let setup = setup_with(|options| options.access = Access::Certificates(Vec::new())).await;
+    let report = check(&setup).await;
+    assert_eq!(failures(&report), ["authentication"]);
+    assert!(
+        message(&report, "authentication").contains("does not know"),
+        "{report:?}"
+    );
+    let report = apply(&setup.open(), &[create(1, "uid-1")]).await;
+    assert!(is_later(outcome(&report, 1)));
+    assert_eq!(report.trouble.unwrap().kind, ErrorKind::Permission);
+
+    for backend in ["rustls", "native-tls"] {
+        let mut setup = support::setup().await;
+        setup.settings["http"]["tls"] = backend.into();
+        setup.certificate(&CertificateSpec::client(HOLDER).signed_by(Signer::Stranger));
+        let report = check(&setup).await;
+        assert_eq!(
+            failures(&report),
+            ["authentication"],
+            "{backend}: {report:?}"
+        );
+        let report = apply(&setup.open(), &[create(1, "uid-1")]).await;
+        assert!(is_later(outcome(&report, 1)), "{backend}: {report:?}");
+        let trouble = report.trouble.unwrap();
+        assert_eq!(
+            (trouble.kind, trouble.code.as_str()),
+            (ErrorKind::Permission, "6901"),
+            "{backend}: {trouble}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_known_but_not_opened_is_told_apart() {
+    let setup = setup_with(|options| {
+        options.access = Access::Certificates(vec![KnownCertificate {
+            opened: false,
+            ..KnownCertificate::opened(HOLDER, JOBCENTER)
+        }]);
+    })
+    .await;
+    let report = check(&setup).await;
+    assert_eq!(failures(&report), ["access"]);
+    assert_eq!(severity(&report, "authentication"), Some(Severity::Passed));
+    assert!(
+        message(&report, "access").contains("ask STAR to open it"),
+        "{report:?}"
+    );
+    // No batch is cut in half for that, and nothing is lost.
+    let report = apply(&setup.open(), &creates(20)).await;
+    assert!(
+        report
+            .outcomes
+            .iter()
+            .all(|outcome| is_later(&outcome.outcome))
+    );
+    assert_eq!(report.receipts.len(), 1);
+    assert_eq!(report.trouble.unwrap().kind, ErrorKind::Permission);
+}
+
+#[tokio::test]
+async fn a_wrong_authority_is_told_apart() {
+    let mut setup = setup().await;
+    setup.settings["jobcenter"] = "10999".into();
+    let report = check(&setup).await;
+    assert_eq!(failures(&report), ["authority"]);
+    assert_eq!(severity(&report, "authentication"), Some(Severity::Passed));
+    assert!(
+        message(&report, "authority").contains("jobcenter"),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_unreachable_server_and_a_wrong_address_are_told_apart() {
+    let mut setup = setup().await;
+    setup.settings["url"] = setup
+        .planner
+        .url()
+        .replace("PlannerExternal", "Nothing")
+        .into();
+    assert_eq!(failures(&check(&setup).await), ["url"]);
+    setup.settings["url"] = setup.planner.url().into();
+    setup.planner.stop().await;
+    let report = check(&setup).await;
+    assert_eq!(failures(&report), ["reachable"]);
+    assert!(
+        message(&report, "reachable").contains("refuses the connection"),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_told() {
+    let setup = setup().await;
+    let real = jiff::Timestamp::now();
+    for (ahead, expected) in [
+        (0, Severity::Passed),
+        (-150, Severity::Warning),
+        (3600, Severity::Failed),
+    ] {
+        let scope = CheckScope {
+            now: real
+                .checked_add(jiff::SignedDuration::from_secs(ahead))
+                .unwrap(),
+            calendars: Vec::new(),
+        };
+        let report = setup.open().check(scope).await.unwrap();
+        assert_eq!(severity(&report, "clock"), Some(expected), "{report:?}");
+        let difference = report.clock_difference_ms.unwrap();
+        assert!((difference + ahead * 1000).abs() < 30_000, "{difference}");
+    }
+    // A refusal tells the time too.
+    setup.fault("GetResources=status:503");
+    let report = check(&setup).await;
+    assert!(report.clock_difference_ms.is_some(), "{report:?}");
+}
+
+#[tokio::test]
+async fn k147_server_certificates_are_verified_with_both_libraries() {
+    for backend in ["rustls", "native-tls"] {
+        for (spec, says) in [
+            (
+                CertificateSpec::server().valid(Validity::Expired),
+                "has expired",
+            ),
+            (
+                CertificateSpec::server().valid(Validity::NotYet),
+                "not valid yet",
+            ),
+            (
+                CertificateSpec::server().signed_by(Signer::Stranger),
+                "not trusted",
+            ),
+            (CertificateSpec::server().signed_by(Signer::Itself), ""),
+            (
+                CertificateSpec::server_for(["other.example"]),
+                "for another host",
+            ),
+        ] {
+            let pki = calbridge_sandbox::tls::Pki::new().unwrap();
+            let tls = pki.server_config(&spec, ClientAuth::Optional).unwrap();
+            let mut setup = setup_with(|options| options.tls = Some(tls)).await;
+            let ca = setup.dir.path().join("server-ca.pem");
+            pki.write_ca(&ca).unwrap();
+            setup.settings["http"]["extra_ca"] = serde_json::json!([ca]);
+            setup.settings["http"]["tls"] = backend.into();
+            let report = check(&setup).await;
+            assert_eq!(failures(&report), ["tls"], "{backend} {spec:?}: {report:?}");
+            assert!(
+                message(&report, "tls").contains(says),
+                "{backend}: {report:?}"
+            );
+            assert!(setup.planner.ledger().all().is_empty());
+            let report = apply(&setup.open(), &[create(1, "uid-1")]).await;
+            assert!(is_later(outcome(&report, 1)));
+            assert_eq!(report.trouble.unwrap().code, "6901");
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_tls_libraries_show_the_client_certificate() {
+    for backend in ["rustls", "native-tls"] {
+        let mut setup = setup().await;
+        setup.settings["http"]["tls"] = backend.into();
+        let report = apply(&setup.open(), &[create(1, "uid-1")]).await;
+        assert!(is_done(outcome(&report, 1)), "{backend}: {report:?}");
+        let call = setup.planner.ledger().last().unwrap();
+        assert_eq!(call.detail.holder.as_deref(), Some(HOLDER));
+    }
+}
+
+#[tokio::test]
+async fn k151_blank_settings_refuse_to_open() {
+    for key in ["jobcenter", "request_user"] {
+        let mut setup = setup().await;
+        setup.settings[key] = " ".into();
+        let error = setup.try_open().map(|_| ()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Config);
+        assert!(error.message.contains(key), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn k093_k094_k099_every_request_has_both_headers_and_plain_soap() {
+    let setup = setup().await;
+    let connection = setup.open();
+    connection.roster().await.unwrap();
+    apply(&connection, &[create(1, "uid-1")]).await;
+    apply(&connection, &[update(1, "uid-1", morning())]).await;
+    apply(&connection, &[delete(1, "uid-1")]).await;
+    let calls = setup.planner.ledger().all();
+    assert_eq!(calls.len(), 4);
+    for call in calls {
+        // The sandbox refuses any other content type, SOAPAction and header than the contract's.
+        assert_eq!(call.status, 200);
+        let headers = call.detail.headers.unwrap();
+        assert_eq!(
+            headers.user_full_name,
+            format!("calbridge : {}", call.operation)
+        );
+        assert_eq!(
+            (headers.user_type, headers.user_identifier.as_str()),
+            (3, HOLDER)
+        );
+        assert_eq!(headers.user_email, None);
+        assert_eq!(headers.request_organisation_type, 8);
+        assert_eq!(headers.active_organisation_type, 8);
+        assert_eq!(headers.request_organisation, JOBCENTER);
+        assert_eq!(headers.active_organisation, JOBCENTER);
+        assert_eq!(headers.registration, "2026-11-22T14:05:09+01:00");
+        assert!(headers.others.is_empty());
+    }
+}

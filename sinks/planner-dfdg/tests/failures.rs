@@ -1,0 +1,420 @@
+//! Calls that fail as a whole (cases K073 to K076, K104, K153), batches and pace.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use calbridge_core::connector::{ErrorKind, Outcome, Scope};
+use calbridge_sandbox::planner::{Limits, Operation, RateAnswer};
+use serde_json::json;
+use support::*;
+
+#[tokio::test]
+async fn k073_a_fault_without_details_leaves_it_open_and_stops_the_calendar() {
+    let setup = setup().await;
+    setup.fault("CreateEvents*all=fault");
+    let report = apply(&setup.open(), &creates(1)).await;
+    assert_eq!(outcome(&report, 1), &Outcome::Unknown);
+    let trouble = report.trouble.unwrap();
+    assert_eq!(
+        (trouble.kind, trouble.code.as_str()),
+        (ErrorKind::Transient, "6902")
+    );
+    assert_eq!(report.receipts[0].error.as_ref().unwrap().code, "6902");
+}
+
+#[tokio::test]
+async fn k074_a_fault_with_details_is_kept_for_later_unless_it_is_clearly_final() {
+    for (fault, last) in [
+        ("fault-details", false),
+        ("fault-details:4711", false),
+        ("fault-details:15", false),
+        ("fault-details:7", true),
+    ] {
+        let setup = setup().await;
+        setup.fault(&format!("CreateEvents={fault}"));
+        let connection = setup.open();
+        let report = apply(&connection, &creates(1)).await;
+        if last {
+            assert!(
+                matches!(outcome(&report, 1), Outcome::Rejected { code, .. } if code == "6903"),
+                "{fault}: {report:?}"
+            );
+            assert_eq!(report.trouble, None);
+        } else {
+            assert!(is_later(outcome(&report, 1)), "{fault}: {report:?}");
+            assert_eq!(report.trouble.unwrap().code, "6903");
+            let report = apply(&connection, &creates(1)).await;
+            assert!(is_done(outcome(&report, 1)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn k103_faults_with_nil_members_and_nil_details_are_read() {
+    let setup = setup().await;
+    setup.fault("CreateEvents=fault-nil");
+    let report = apply(&setup.open(), &creates(1)).await;
+    assert_eq!(outcome(&report, 1), &Outcome::Unknown);
+    assert_eq!(report.trouble.unwrap().code, "6902");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_for_the_service_is_halved_until_it_fits() {
+    let setup = setup_with(|options| options.limits.max_events_per_call = Some(3)).await;
+    let report = apply(&setup.open(), &creates(15)).await;
+    assert!(
+        report
+            .outcomes
+            .iter()
+            .all(|outcome| is_done(&outcome.outcome)),
+        "{report:?}"
+    );
+    assert_eq!(report.trouble, None);
+    assert_eq!(setup.planner.content().0.len(), 15);
+    let sizes = call_sizes(&setup);
+    assert_eq!(&sizes[..3], [15, 7, 3], "{sizes:?}");
+}
+
+#[tokio::test]
+async fn one_event_that_makes_calls_fail_is_found_and_the_others_arrive() {
+    let setup = setup().await;
+    // The service chokes on every call that carries the sixth event: 1 to 15, 1 to 7, 4 to 6, and 6 alone.
+    for call in [1, 2, 4, 7] {
+        setup.fault(&format!("CreateEvents#{call}=fault-details:7"));
+    }
+    let report = apply(&setup.open(), &creates(15)).await;
+    for number in 1..=15 {
+        let refused =
+            matches!(outcome(&report, number), Outcome::Rejected { code, .. } if code == "6903");
+        assert_eq!(refused, number == 6, "{number}: {report:?}");
+        assert_eq!(is_done(outcome(&report, number)), number != 6, "{number}");
+    }
+    assert_eq!(report.trouble, None);
+    assert_eq!(setup.planner.content().0.len(), 14);
+    assert_eq!(call_sizes(&setup)[..8], [15, 7, 3, 3, 1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_service_that_always_fails_is_not_asked_event_by_event() {
+    let setup = setup().await;
+    setup.fault("CreateEvents*all=fault-details:4711");
+    let report = apply(&setup.open(), &creates(60)).await;
+    assert!(
+        report
+            .outcomes
+            .iter()
+            .all(|outcome| is_later(&outcome.outcome)),
+        "{report:?}"
+    );
+    assert_eq!(report.trouble.unwrap().code, "6903");
+    assert!(call_sizes(&setup).len() <= 8, "{:?}", call_sizes(&setup));
+    assert!(setup.planner.content().0.is_empty());
+}
+
+#[tokio::test]
+async fn k075_no_answer_in_time_leaves_it_open_and_batches_halve_and_grow_again() {
+    let mut setup = setup().await;
+    setup.settings["http"]["timeout"] = "700 ms".into();
+    let connection = setup.open();
+    setup.fault("CreateEvents=hang-after");
+    let report = apply(&connection, &creates(20)).await;
+    for number in 1..=15 {
+        assert_eq!(outcome(&report, number), &Outcome::Unknown);
+    }
+    for number in 16..=20 {
+        assert!(is_later(outcome(&report, number)), "was never sent");
+    }
+    let trouble = report.trouble.unwrap();
+    assert_eq!(
+        (trouble.kind, trouble.code.as_str()),
+        (ErrorKind::Transient, "6904")
+    );
+    assert_eq!(report.receipts[0].error.as_ref().unwrap().code, "6904");
+
+    // Planner had taken them; repeated creates make nothing twice.
+    let report = apply(&connection, &creates(60)).await;
+    assert_eq!(report.trouble, None);
+    for number in 1..=60 {
+        let expected_conflict = number <= 15;
+        let conflict = matches!(outcome(&report, number), Outcome::Conflict { .. });
+        assert_eq!(conflict, expected_conflict, "{number}");
+    }
+    assert_eq!(setup.planner.content().0.len(), 60);
+    let sizes = call_sizes(&setup);
+    assert_eq!(sizes, [15, 7, 7, 7, 14, 14, 11], "{sizes:?}");
+
+    // Another calendar never had smaller calls.
+    apply_to(&connection, BO, &creates(15)).await;
+    assert_eq!(call_sizes(&setup).last(), Some(&15));
+}
+
+#[tokio::test]
+async fn k076_while_planner_is_away_everything_waits_and_nothing_is_lost() {
+    let setup = setup().await;
+    let connection = setup.open();
+    setup.planner.stop().await;
+    let report = apply(&connection, &creates(20)).await;
+    assert!(
+        report
+            .outcomes
+            .iter()
+            .all(|outcome| is_later(&outcome.outcome))
+    );
+    assert_eq!(report.receipts.len(), 1, "one call, one alert");
+    let trouble = report.trouble.unwrap();
+    assert_eq!(
+        (trouble.kind, trouble.scope, trouble.code.as_str()),
+        (ErrorKind::Transient, Scope::Connection, "6901")
+    );
+    assert!(trouble.message.contains("127.0.0.1"), "{trouble}");
+    setup.planner.resume().await.unwrap();
+    let report = apply(&connection, &creates(20)).await;
+    assert!(
+        report
+            .outcomes
+            .iter()
+            .all(|outcome| is_done(&outcome.outcome)),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn k076_an_unknown_host_is_told_as_such() {
+    let mut setup = setup().await;
+    setup.settings["url"] = "https://planner.invalid/p.svc".into();
+    let report = apply(&setup.open(), &creates(1)).await;
+    assert!(is_later(outcome(&report, 1)));
+    let trouble = report.trouble.unwrap();
+    assert_eq!(trouble.code, "6901");
+    assert!(trouble.message.contains("cannot be resolved"), "{trouble}");
+}
+
+#[tokio::test]
+async fn k076_http_statuses_by_what_they_mean() {
+    for (fault, kind, code, open) in [
+        ("status:403", ErrorKind::Permission, "6901", false),
+        ("status:404", ErrorKind::Config, "6901", false),
+        ("status:301", ErrorKind::Config, "6901", false),
+        ("status:429", ErrorKind::Throttled, "6905", false),
+        ("status:502", ErrorKind::Transient, "6905", false),
+        ("status:503", ErrorKind::Transient, "6905", false),
+        ("status-after:500", ErrorKind::Transient, "6905", true),
+        ("status-after:504", ErrorKind::Transient, "6904", true),
+    ] {
+        let setup = setup().await;
+        let connection = setup.open();
+        setup.fault(&format!("CreateEvents={fault}"));
+        let report = apply(&connection, &creates(1)).await;
+        let trouble = report.trouble.as_ref().unwrap();
+        assert_eq!(
+            (trouble.kind, trouble.code.as_str()),
+            (kind, code),
+            "{fault}"
+        );
+        assert_eq!(
+            outcome(&report, 1) == &Outcome::Unknown,
+            open,
+            "{fault}: {report:?}"
+        );
+        assert_eq!(is_later(outcome(&report, 1)), !open, "{fault}");
+        let again = apply(&connection, &creates(1)).await;
+        assert!(
+            matches!(
+                outcome(&again, 1),
+                Outcome::Done { .. } | Outcome::Conflict { .. }
+            ),
+            "{fault}: {again:?}"
+        );
+        assert_eq!(setup.planner.content().0.len(), 1, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_service_says_how_long_to_wait() {
+    let setup = setup_with(|options| {
+        options.limits = Limits {
+            calls_per_minute: Some(1),
+            rate_answer: RateAnswer::Status,
+            ..Limits::default()
+        };
+    })
+    .await;
+    let connection = setup.open();
+    apply(&connection, &[create(1, "uid-1")]).await;
+    let report = apply(&connection, &[create(2, "uid-2")]).await;
+    assert!(is_later(outcome(&report, 2)));
+    let trouble = report.trouble.unwrap();
+    assert_eq!(trouble.code, "6905");
+    let wait = trouble.wait().unwrap();
+    assert!(
+        wait > Duration::ZERO && wait <= Duration::from_secs(60),
+        "{wait:?}"
+    );
+}
+
+#[tokio::test]
+async fn our_own_pace_is_kept_and_longer_waits_are_given_back() {
+    let mut setup = setup().await;
+    // Two a minute: no burst beyond the first, the second would wait for 20 s.
+    setup.settings["calls_per_minute"] = 2.into();
+    let connection = setup.open();
+    let started = Instant::now();
+    apply(&connection, &[create(1, "uid-1")]).await;
+    let error = connection
+        .sink()
+        .unwrap()
+        .apply(&calendar(ANNA), &[create(2, "uid-2")])
+        .await
+        .unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (ErrorKind::Throttled, "planner.pace")
+    );
+    assert!(error.wait().unwrap() > Duration::from_secs(5));
+    assert_eq!(setup.planner.calls(Operation::CreateEvents).len(), 1);
+}
+
+#[tokio::test]
+async fn k153_no_more_calls_at_once_than_allowed() {
+    let mut setup = setup().await;
+    setup.settings["parallel_calls"] = 25.into();
+    let (logs, guard) = logs();
+    let connection = setup.open();
+    assert!(logs.text().contains("limited"), "{}", logs.text());
+    assert!(logs.text().contains("INFO"), "{}", logs.text());
+    drop(guard);
+    setup.fault("CreateEvents*all=delay:150");
+    let calls = (0..30).map(|number| {
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            let address = format!("person{number}@kommune.example");
+            apply_to(&connection, &address, &[create(1, "uid-1")]).await
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap();
+    }
+    assert_eq!(setup.planner.most_in_flight(), 10);
+}
+
+#[tokio::test]
+async fn stopping_gives_up_at_once_and_leaves_open_what_was_sent() {
+    let setup = setup().await;
+    let connection = setup.open();
+    apply(&connection, &[create(1, "uid-0")]).await;
+    setup.fault("CreateEvents=hang-before");
+    let shutdown = setup.shutdown.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        shutdown.cancel();
+    });
+    let started = Instant::now();
+    let report = apply(&connection, &creates(16)).await;
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(outcome(&report, 1), &Outcome::Unknown);
+    assert!(is_later(outcome(&report, 16)));
+    assert_eq!(report.trouble.unwrap().kind, ErrorKind::Cancelled);
+}
+
+#[tokio::test]
+async fn hostile_and_broken_answers_are_errors_and_what_was_sent_stays_open() {
+    for fault in [
+        "malformed",
+        "half",
+        "dtd",
+        "entities",
+        "external",
+        "deep:5000",
+        "bad-utf8",
+        "empty",
+        "html",
+        "wrong-namespace",
+        "truncate:300",
+        "raw:garbage\\r\\n\\r\\n",
+    ] {
+        let setup = setup().await;
+        let connection = setup.open();
+        setup.fault(&format!("CreateEvents={fault}"));
+        let report = apply(&connection, &creates(2)).await;
+        for number in [1, 2] {
+            assert_eq!(
+                outcome(&report, number),
+                &Outcome::Unknown,
+                "{fault}: {report:?}"
+            );
+        }
+        let trouble = report.trouble.unwrap();
+        assert_eq!(trouble.code, "6905", "{fault}: {trouble}");
+        assert!(
+            matches!(trouble.kind, ErrorKind::Protocol | ErrorKind::Transient),
+            "{fault}: {trouble}"
+        );
+        assert!(!trouble.message.contains("root:"), "{trouble}");
+        // The connection is as good as before.
+        let report = apply(&connection, &[update(1, "event-1", morning())]).await;
+        assert!(is_done(outcome(&report, 1)), "{fault}: {report:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_with_strange_details_are_taken_as_far_as_they_go() {
+    for (fault, done) in [
+        ("bad-time", true),
+        ("bad-reference", true),
+        ("missing-reference", true),
+        ("bad-code", false),
+    ] {
+        let setup = setup().await;
+        setup.fault(&format!("CreateEvents={fault}"));
+        let report = apply(&setup.open(), &creates(1)).await;
+        assert_eq!(is_done(outcome(&report, 1)), done, "{fault}: {report:?}");
+        assert!(done || outcome(&report, 1) == &Outcome::Unknown, "{fault}");
+        if fault == "missing-reference" {
+            assert_eq!(report.receipts[0].reference, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn k104_answers_above_the_limit_are_errors_and_the_next_calls_are_smaller() {
+    let mut setup = setup().await;
+    setup.settings["http"]["max_response"] = json!(100_000);
+    let connection = setup.open();
+    setup.fault("CreateEvents=padding:200000");
+    let report = apply(&connection, &creates(10)).await;
+    assert_eq!(outcome(&report, 1), &Outcome::Unknown);
+    let trouble = report.trouble.unwrap();
+    assert!(trouble.message.contains("max_response"), "{trouble}");
+    apply(&connection, &creates(10)).await;
+    assert_eq!(call_sizes(&setup)[..2], [10, 5]);
+}
+
+#[tokio::test]
+async fn nothing_personal_is_logged() {
+    let setup = setup().await;
+    let connection = setup.open();
+    let (logs, _guard) = logs();
+    setup.planner.script_code("canary-uid-4711", 7, None);
+    for fault in [
+        "",
+        "fault-details:4711",
+        "half",
+        "receipts-missing:1",
+        "reset-after",
+    ] {
+        if !fault.is_empty() {
+            setup.fault(&format!("CreateEvents={fault}"));
+        }
+        apply(&connection, &[create(1, "canary-uid-4711")]).await;
+    }
+    connection.roster().await.unwrap();
+    let text = logs.text();
+    assert!(text.contains("6104") && text.contains("6903"), "{text}");
+    assert!(text.contains("reference="), "{text}");
+    for secret in ["canary", "anna@", "Anna", "4711-", "1234567890123"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+}
