@@ -2,5 +2,7 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod roster;
 mod rounds;
+mod rows;
 mod support;

@@ -530,7 +530,7 @@ async fn a_view_has_one_row_in_each_sync() {
     let shared = it.store.calendars("bnwin").await.unwrap()[0].id;
     assert_eq!(shared, it.calendar);
     let rows = it.store.rows("bnwin", CONNECTION, shared).await.unwrap();
-    assert_eq!(rows.unlinked, [view.clone()]);
+    assert_eq!(rows.unlinked, std::slice::from_ref(&view));
     let mut commit = it.commit();
     commit.sync = "bnwin".to_owned();
     commit.insert = vec![row_for(&view)];

@@ -54,15 +54,10 @@ pub(super) fn store_decisions(
     calls: &[i64],
 ) -> Work<()> {
     for record in decisions {
-        let call = match record.call {
-            None => None,
-            Some(position) => Some(
-                *usize::try_from(position)
-                    .ok()
-                    .and_then(|position| calls.get(position))
-                    .ok_or(StoreError::NotFound("call"))?,
-            ),
-        };
+        // A connector that names a call it did not report costs the record its call, nothing else.
+        let call = record
+            .call
+            .and_then(|position| calls.get(usize::try_from(position).ok()?));
         let stored = transaction
             .prepare_cached(
                 "INSERT INTO decision (link, at, desired, decision, outcome, call)
