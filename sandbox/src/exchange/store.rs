@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 
 use super::ids::{SyncState, change_key, item_id};
 use super::item::{Appointment, Exception, Folder, Item, NewItem, Person, Series};
-use super::recurrence::SeriesRule;
+use super::recurrence::{Recurrence, SeriesRule};
 
 /// Why the store refused a change.
 #[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
@@ -475,6 +475,27 @@ impl Item {
 
     pub(crate) fn change_key(&self) -> String {
         change_key(self.change)
+    }
+
+    /// Begins a series anew at its content's start: the rule stays, its first day moves along, exceptions are lost.
+    pub(crate) fn restart(&mut self) -> Result<(), StoreError> {
+        let first = self.appointment.local_start().date();
+        let rule = self.series.take().map(|series| match series.rule {
+            SeriesRule::Ews(recurrence) => SeriesRule::Ews(Recurrence { start: first, ..recurrence }),
+            other @ SeriesRule::Other { .. } => other,
+        });
+        self.set_rule(rule)
+    }
+
+    /// The starts of the occurrences before and after one.
+    pub(crate) fn neighbours(&self, slot: DateTime) -> (Option<Timestamp>, Option<Timestamp>) {
+        let Some(series) = &self.series else { return (None, None) };
+        let far = slot.checked_add(jiff::Span::new().years(20)).unwrap_or(DateTime::MAX);
+        let slots = series.rule.slots(self.appointment.local_start(), far);
+        let start = |slot: &DateTime| self.instance(*slot).map(|instance| instance.appointment.start);
+        let before = slots.iter().rev().filter(|other| **other < slot).find_map(start);
+        let after = slots.iter().filter(|other| **other > slot).find_map(start);
+        (before, after)
     }
 
     /// Makes the item a series with this rule, without exceptions, or a single item. A series begins with its first

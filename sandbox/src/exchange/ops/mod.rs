@@ -1,11 +1,13 @@
 //! The operations.
 
+mod fields;
 mod find;
 mod folder;
 mod get_item;
 mod names;
 mod restriction;
 mod sync;
+mod write;
 mod zones;
 
 use super::access::Context;
@@ -25,6 +27,9 @@ pub(crate) fn run(context: &mut Context<'_>, request: &Element) -> Outcome {
         "GetServerTimeZones" if !context.profile.is_gromox() => {
             zones::get_server_time_zones(request)
         }
+        "CreateItem" => write::create_item(context, request),
+        "UpdateItem" => write::update_item(context, request),
+        "DeleteItem" => write::delete_item(context, request),
         other => unknown(other),
     }
 }

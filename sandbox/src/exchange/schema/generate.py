@@ -18,7 +18,7 @@ OPAQUE = """MessageType ContactItemType DistributionListType MeetingMessageType 
 MeetingCancellationMessageType TaskType PostItemType EntityExtractionResultType ContactsFolderType SearchFolderType TasksFolderType
 NonEmptyArrayOfAttachmentsType NonEmptyArrayOfResponseObjectsType RightsManagementLicenseDataType NonEmptyArrayOfPredictedActionReasonType
 ManagedFolderInformationType GroupByType DistinguishedGroupByType SeekToConditionPageViewType ContactsViewType ArrayOfGroupedItemsType
-NonEmptyArrayOfInternetHeadersType NonEmptyArrayOfAllItemsType OnlineMeetingSettingsType ArrayOfHighlightTermsType
+NonEmptyArrayOfInternetHeadersType OnlineMeetingSettingsType ArrayOfHighlightTermsType
 PermissionSetType CalendarPermissionSetType PushSubscriptionRequestType AcceptItemType ContactType""".split()
 
 roots = {"t": ET.parse(sys.argv[1]).getroot(), "m": ET.parse(sys.argv[2]).getroot()}
