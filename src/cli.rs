@@ -1,0 +1,227 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
+
+use crate::config::LogLevel;
+
+/// Keeps groupware calendars in step with the systems that plan people's time.
+#[derive(Debug, Parser)]
+#[command(name = "calbridge", version, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 success, 1 failed, 2 command line or configuration, 3 state file, 4 connection, 5 partly done, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The configuration file; `conf.d/*.toml` beside it is read too.
+    ///
+    /// Default: /etc/calbridge/calbridge.toml, on Windows %ProgramData%\calbridge\calbridge.toml.
+    #[arg(long, global = true, value_name = "FILE", env = "CALBRIDGE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets a key of the configuration, over everything else.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// From which level on to log. Addresses appear at debug and trace only.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+    /// Let the clock stand still at this instant.
+    #[arg(long, global = true, hide = true, value_name = "INSTANT")]
+    pub(crate) now: Option<Timestamp>,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run as a service: all syncs, until stopped.
+    Run,
+    /// Bring everything in step once.
+    Sync(SyncArgs),
+    /// Show what would be written; nothing is.
+    Plan(PlanArgs),
+    /// Check configuration, secrets, connections, rights and the state file.
+    Check(CheckArgs),
+    /// Show the state of every sync and calendar.
+    Status(StatusArgs),
+    /// Tell why an appointment is, or is not, on the other side.
+    Explain(ExplainArgs),
+    /// Copy the state file while work goes on.
+    Backup {
+        /// The copy; must not exist.
+        target: PathBuf,
+    },
+    /// Tell what can be connected, and with which settings.
+    #[command(subcommand)]
+    Connectors(ConnectorsCommand),
+    /// Run a local server that plays Exchange or Planner, for trying and testing.
+    #[cfg(feature = "sandbox")]
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
+}
+
+/// Which part of the work.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Selection {
+    /// Only this sync. May be given several times.
+    #[arg(long = "sync", value_name = "NAME")]
+    pub(crate) syncs: Vec<String>,
+    /// Only the calendar with this address. May be given several times.
+    #[arg(long = "calendar", value_name = "ADDRESS")]
+    pub(crate) calendars: Vec<String>,
+}
+
+/// Arguments of `sync`.
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Read every calendar completely, not only what changed.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Compare with all that the sink holds, too.
+    #[arg(long)]
+    pub(crate) reconcile: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Read every calendar completely, not only what changed.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Compare with all that the sink holds, too.
+    #[arg(long)]
+    pub(crate) reconcile: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Check the rights on the calendar with this address, too. May be given several times.
+    #[arg(long = "calendar", value_name = "ADDRESS")]
+    pub(crate) calendars: Vec<String>,
+    /// Check the configuration alone: no secrets, no network.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Whose calendar.
+    pub(crate) address: String,
+    /// Which appointment: a day such as 2026-11-24, an iCalendar UID, or the other system's id of it.
+    ///
+    /// Without it: what concerns the calendar as a whole.
+    pub(crate) event: Option<String>,
+    /// Ask the state file alone, not the systems.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// What about connectors.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectorsCommand {
+    /// List what can be connected.
+    List,
+    /// Print the JSON Schema of a connector's settings, or of a whole configuration file.
+    Schema {
+        /// The connector.
+        id: Option<String>,
+    },
+}
+
+/// Which sandbox.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// An Exchange server (EWS) that the account `svc-calbridge` with the password `sandbox` may read.
+    Exchange(SandboxArgs),
+    /// Jobcenter Planner's external calendar service.
+    Planner(PlannerArgs),
+}
+
+/// Arguments of `sandbox`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArgs {
+    /// Where to listen; port 0 takes a free one, which is printed.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// A folder with one ADDRESS.ics per mailbox.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) seed: Option<PathBuf>,
+    /// Something that goes wrong: OPERATION[@MAILBOX][#NTH][*COUNT]=KIND[:ARGUMENT]. May be given several
+    /// times.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) fault: Vec<String>,
+}
+
+/// Arguments of `sandbox planner`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub(crate) struct PlannerArgs {
+    #[command(flatten)]
+    pub(crate) common: SandboxArgs,
+    /// Speak TLS and ask for a client certificate. The authority (`ca.pem`) and a client certificate that is
+    /// let in (`client.p12`, password `sandbox`) are written into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pki: Option<PathBuf>,
+    /// The jobcenter that the client certificate is opened for.
+    #[arg(long, default_value = "10100")]
+    pub(crate) jobcenter: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every page of help, one after the other.
+    #[cfg(feature = "sandbox")]
+    #[test]
+    fn help() {
+        fn pages(command: &mut clap::Command, path: &str, all: &mut String) {
+            let help = command.render_long_help();
+            all.push_str(&format!("===== {path} =====\n{help}\n"));
+            for inner in command.get_subcommands_mut() {
+                if inner.get_name() != "help" {
+                    let path = format!("{path} {}", inner.get_name());
+                    pages(inner, &path, all);
+                }
+            }
+        }
+        let mut all = String::new();
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        pages(&mut command, "calbridge", &mut all);
+        insta::assert_snapshot!(all);
+    }
+}

@@ -1,0 +1,239 @@
+//! `check`: configuration, secrets, connections, rights, state file.
+
+use calbridge_core::connector::{CheckReport, CheckScope, Finding, Severity};
+use calbridge_core::model::CalendarRef;
+use calbridge_core::store::StoreError;
+use serde::Serialize;
+
+use super::session::{Session, addresses, mistake};
+use super::words;
+use crate::cli::CheckArgs;
+use crate::config::{ConfigError, ConnectionConfig};
+use crate::error::AppError;
+use crate::exit::Exit;
+use crate::output::{Output, table};
+
+#[derive(Serialize)]
+struct Checked {
+    exit: &'static str,
+    /// The files that the configuration was read from.
+    files: Vec<String>,
+    /// What is true of calbridge itself.
+    own: Vec<Finding>,
+    connections: Vec<CheckedConnection>,
+}
+
+#[derive(Serialize)]
+struct CheckedConnection {
+    connection: String,
+    connector: &'static str,
+    #[serde(flatten)]
+    report: CheckReport,
+}
+
+pub(super) async fn run(
+    session: Session,
+    args: CheckArgs,
+    output: Output,
+) -> Result<Exit, AppError> {
+    let calendars = addresses(&args.calendars)?
+        .iter()
+        .map(|address| CalendarRef::primary(address.as_str()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| AppError::Usage(error.to_string()))?;
+    // The engine's own demands on the syncs: capabilities, roster, rules.
+    let mut own = Vec::new();
+    if session.config.syncs.is_empty() {
+        own.push(finding(
+            "configuration",
+            Severity::Warning,
+            "no sync is configured; add a table [[sync]]".to_owned(),
+        ));
+    } else {
+        own.push(finding(
+            "configuration",
+            Severity::Passed,
+            format!(
+                "{} connections, {} syncs",
+                session.config.connections.len(),
+                session.config.syncs.len()
+            ),
+        ));
+    }
+    for connection in unused(&session) {
+        own.push(finding(
+            "configuration",
+            Severity::Warning,
+            format!("the connection `{connection}` is used by no sync"),
+        ));
+    }
+    own.push(state_file(&session).await);
+
+    let mut connections = Vec::new();
+    let mut mistakes = Vec::new();
+    for connection in session.config.connections.values() {
+        let report = match session.open(connection) {
+            Err(error) => {
+                mistakes.push(mistake(connection, &error));
+                continue;
+            }
+            Ok(_) if args.offline => CheckReport::default(),
+            Ok(open) => {
+                let scope = CheckScope {
+                    now: session.clock.now(),
+                    calendars: calendars_for(connection, &calendars),
+                };
+                let answer = tokio::select! {
+                    answer = open.check(scope) => answer,
+                    () = session.shutdown.cancelled() => return Ok(Exit::Interrupted),
+                };
+                answer.unwrap_or_else(|error| {
+                    let mut report = CheckReport::default();
+                    report.push(
+                        "check",
+                        Severity::Failed,
+                        format!("{} [{}]", error.message, error.code),
+                    );
+                    report
+                })
+            }
+        };
+        connections.push(CheckedConnection {
+            connection: connection.name.clone(),
+            connector: connection.connector.id(),
+            report,
+        });
+    }
+    if !mistakes.is_empty() {
+        return Err(ConfigError::new(mistakes).into());
+    }
+    let failed = own
+        .iter()
+        .chain(
+            connections
+                .iter()
+                .flat_map(|checked| &checked.report.findings),
+        )
+        .any(|finding| finding.severity == Severity::Failed);
+    let exit = if failed { Exit::Failed } else { Exit::Success };
+    let checked = Checked {
+        exit: exit.name(),
+        files: session
+            .config
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect(),
+        own,
+        connections,
+    };
+    output.show(&checked, || text(&checked))?;
+    Ok(exit)
+}
+
+/// Rights are checked where calendars are read.
+fn calendars_for(connection: &ConnectionConfig, calendars: &[CalendarRef]) -> Vec<CalendarRef> {
+    if connection.capabilities.source.is_some() {
+        calendars.to_vec()
+    } else {
+        Vec::new()
+    }
+}
+
+fn unused(session: &Session) -> Vec<&str> {
+    session
+        .config
+        .connections
+        .keys()
+        .map(String::as_str)
+        .filter(|name| {
+            !session
+                .config
+                .syncs
+                .iter()
+                .any(|sync| sync.source == *name || sync.sink == *name)
+        })
+        .collect()
+}
+
+fn finding(name: &str, severity: Severity, message: String) -> Finding {
+    Finding {
+        name: name.to_owned(),
+        severity,
+        message,
+        calendar: None,
+    }
+}
+
+/// Whether the state file can be used. One that is not there yet is not made for that.
+async fn state_file(session: &Session) -> Finding {
+    let path = &session.config.state.path;
+    if !path.exists() {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        return match folder {
+            Some(folder) if !folder.is_dir() => finding(
+                "state",
+                Severity::Failed,
+                format!(
+                    "the folder {} of the state file is not there; make it, and let the account that calbridge runs under write to it",
+                    folder.display()
+                ),
+            ),
+            _ => finding(
+                "state",
+                Severity::Passed,
+                format!("{} is made by the first run", path.display()),
+            ),
+        };
+    }
+    match session.store().await {
+        Ok(_) => finding(
+            "state",
+            Severity::Passed,
+            format!("{} is sound", path.display()),
+        ),
+        Err(AppError::Store(StoreError::Locked { .. })) => finding(
+            "state",
+            Severity::Passed,
+            format!(
+                "{} is in use by another calbridge that runs now",
+                path.display()
+            ),
+        ),
+        Err(error) => finding("state", Severity::Failed, error.to_string()),
+    }
+}
+
+fn text(checked: &Checked) -> String {
+    let own = checked.own.iter().map(|finding| row("calbridge", finding));
+    let connections = checked.connections.iter().flat_map(|checked| {
+        checked
+            .report
+            .findings
+            .iter()
+            .map(|finding| row(&checked.connection, finding))
+    });
+    let rows: Vec<Vec<String>> = own.chain(connections).collect();
+    let mut lines = vec![table(&["WHERE", "WHAT", "RESULT", "DETAILS"], &rows)];
+    for connection in &checked.connections {
+        if let Some(server) = &connection.report.server {
+            lines.push(format!("`{}` is {server}.", connection.connection));
+        }
+    }
+    lines.join("\n")
+}
+
+fn row(place: &str, finding: &Finding) -> Vec<String> {
+    let name = match &finding.calendar {
+        Some(calendar) => format!("{} {}", finding.name, calendar.address.as_str()),
+        None => finding.name.clone(),
+    };
+    vec![
+        place.to_owned(),
+        name,
+        words::severity(finding.severity).to_owned(),
+        finding.message.clone(),
+    ]
+}

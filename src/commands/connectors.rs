@@ -1,0 +1,68 @@
+//! `connectors list` and `connectors schema`.
+
+use calbridge_core::connector::{self, Manifest};
+
+use crate::cli::ConnectorsCommand;
+use crate::config;
+use crate::error::AppError;
+use crate::exit::Exit;
+use crate::output::{Output, line, table};
+
+pub(super) fn run(command: ConnectorsCommand, output: Output) -> Result<Exit, AppError> {
+    match command {
+        ConnectorsCommand::List => {
+            let manifests: Vec<Manifest> = connector::connectors()
+                .iter()
+                .map(|entry| entry.manifest())
+                .collect();
+            output.show(&manifests, || list(&manifests))?;
+        }
+        // A schema is JSON in any case.
+        ConnectorsCommand::Schema { id: None } => print(&config::whole_schema())?,
+        ConnectorsCommand::Schema { id: Some(id) } => match connector::find(&id) {
+            Some(entry) => print(&entry.manifest().settings)?,
+            None => {
+                let ids: Vec<String> = connector::connectors()
+                    .iter()
+                    .map(|entry| format!("`{}`", entry.id()))
+                    .collect();
+                return Err(AppError::Usage(format!(
+                    "there is no connector `{id}`; there are {}",
+                    ids.join(", ")
+                )));
+            }
+        },
+    }
+    Ok(Exit::Success)
+}
+
+fn print(schema: &serde_json::Value) -> Result<(), AppError> {
+    let text = serde_json::to_string_pretty(schema)
+        .map_err(|error| AppError::Failed(format!("the schema is no JSON: {error}")))?;
+    line(&text)
+}
+
+fn list(manifests: &[Manifest]) -> String {
+    let rows: Vec<Vec<String>> = manifests
+        .iter()
+        .map(|manifest| {
+            let mut roles = Vec::new();
+            if manifest.capabilities.source.is_some() {
+                roles.push("source");
+            }
+            if manifest.capabilities.sink.is_some() {
+                roles.push("sink");
+            }
+            if manifest.capabilities.roster {
+                roles.push("roster");
+            }
+            vec![
+                manifest.id.clone(),
+                manifest.version.clone(),
+                roles.join(", "),
+                manifest.title.clone(),
+            ]
+        })
+        .collect();
+    table(&["CONNECTOR", "VERSION", "CAN BE", "WHAT IT IS"], &rows)
+}

@@ -1,0 +1,115 @@
+//! `plan`: what would be written; nothing is.
+
+use calbridge_core::engine::{CalendarPlan, PlannedWrite, SyncOptions};
+use serde::Serialize;
+
+use super::session::{Session, addresses};
+use super::words;
+use crate::cli::PlanArgs;
+use crate::error::AppError;
+use crate::exit::Exit;
+use crate::output::{Output, table};
+
+#[derive(Serialize)]
+struct Plans {
+    exit: &'static str,
+    /// How many writes there are in all, held ones included.
+    writes: usize,
+    syncs: Vec<SyncPlan>,
+}
+
+#[derive(Serialize)]
+struct SyncPlan {
+    sync: String,
+    calendars: Vec<CalendarPlan>,
+}
+
+pub(super) async fn run(
+    session: Session,
+    args: PlanArgs,
+    output: Output,
+) -> Result<Exit, AppError> {
+    let syncs = session.syncs(&args.selection)?;
+    let options = SyncOptions {
+        full: args.full,
+        reconcile: args.reconcile,
+        calendars: addresses(&args.selection.calendars)?,
+    };
+    let engine = session.engine(syncs.clone()).await?;
+    let mut plans = Vec::new();
+    for sync in &syncs {
+        plans.push(SyncPlan {
+            sync: sync.name.clone(),
+            calendars: engine.plan(sync, &options, &session.shutdown).await?,
+        });
+    }
+    let all = || plans.iter().flat_map(|plan| &plan.calendars);
+    let exit = if session.shutdown.is_cancelled() {
+        Exit::Interrupted
+    } else if all().any(|calendar| calendar.failed.is_some()) {
+        Exit::Partly
+    } else {
+        Exit::Success
+    };
+    let writes = all().map(|calendar| calendar.writes.len()).sum();
+    let plans = Plans {
+        exit: exit.name(),
+        writes,
+        syncs: plans,
+    };
+    output.show(&plans, || text(&plans))?;
+    Ok(exit)
+}
+
+fn text(plans: &Plans) -> String {
+    let mut lines = Vec::new();
+    for plan in &plans.syncs {
+        let writes: usize = plan
+            .calendars
+            .iter()
+            .map(|calendar| calendar.writes.len())
+            .sum();
+        lines.push(format!(
+            "Sync `{}`: {} calendars, {writes} writes. Nothing was written.",
+            plan.sync,
+            plan.calendars.len()
+        ));
+        let rows: Vec<Vec<String>> = plan
+            .calendars
+            .iter()
+            .flat_map(|calendar| {
+                let address = calendar.calendar.address.as_str();
+                calendar.writes.iter().map(move |write| row(address, write))
+            })
+            .collect();
+        if !rows.is_empty() {
+            lines.push(table(&["CALENDAR", "WRITE", "WHEN", "WHY", "ID"], &rows));
+        }
+        for calendar in &plan.calendars {
+            if let Some(failure) = &calendar.failed {
+                lines.push(format!(
+                    "No plan for {}: [{}] {}",
+                    calendar.calendar.address.as_str(),
+                    failure.code,
+                    failure.message
+                ));
+            }
+        }
+        lines.push(String::new());
+    }
+    lines.join("\n")
+}
+
+fn row(address: &str, write: &PlannedWrite) -> Vec<String> {
+    let mut op = words::op(write.op).to_owned();
+    if write.held {
+        op.push_str(" (held)");
+    }
+    vec![
+        address.to_owned(),
+        op,
+        write.time.as_ref().map(words::time).unwrap_or_default(),
+        words::reason(write.reason).to_owned(),
+        write.external_id.clone().unwrap_or_else(|| "-".to_owned()),
+    ]
+}

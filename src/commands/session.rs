@@ -1,0 +1,229 @@
+//! What commands share: configuration, clock, state file, connections, engine.
+
+use std::sync::Arc;
+
+use calbridge_core::clock::{Clock, FixedClock, SystemClock};
+use calbridge_core::connector::{self, Connection, Context, ErrorKind};
+use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, SyncConfig};
+use calbridge_core::model::Address;
+use calbridge_core::store::sqlite::SqliteStore;
+use calbridge_core::store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Global, Selection};
+use crate::config::{self, Config, ConfigError, ConnectionConfig, Mistake, Sources};
+use crate::error::AppError;
+use crate::log;
+use crate::secrets::SystemSecrets;
+
+/// A command's work on one configuration.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Session {
+    /// Reads the configuration and begins to log.
+    pub(crate) fn new(global: &Global, shutdown: CancellationToken) -> Result<Self, AppError> {
+        let sources = Sources {
+            file: global.config.clone().unwrap_or_else(config::default_file),
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            set: global.set.clone(),
+        };
+        let mut config = config::load(&sources)?;
+        if let Some(level) = global.log_level {
+            config.log.level = level;
+        }
+        log::begin(&config.log);
+        let clock: Arc<dyn Clock> = match global.now {
+            Some(now) => Arc::new(FixedClock::new(now)),
+            None => Arc::new(SystemClock),
+        };
+        Ok(Self {
+            config,
+            clock,
+            shutdown,
+        })
+    }
+
+    /// The syncs that were asked for.
+    pub(crate) fn syncs(&self, selection: &Selection) -> Result<Vec<SyncConfig>, AppError> {
+        if let Some(unknown) = selection
+            .syncs
+            .iter()
+            .find(|name| !self.config.syncs.iter().any(|sync| sync.name == **name))
+        {
+            let names: Vec<String> = self
+                .config
+                .syncs
+                .iter()
+                .map(|sync| format!("`{}`", sync.name))
+                .collect();
+            return Err(AppError::Usage(format!(
+                "there is no sync `{unknown}`; configured: {}",
+                names.join(", ")
+            )));
+        }
+        let syncs: Vec<SyncConfig> = self
+            .config
+            .syncs
+            .iter()
+            .filter(|sync| selection.syncs.is_empty() || selection.syncs.contains(&sync.name))
+            .cloned()
+            .collect();
+        if syncs.is_empty() {
+            return Err(AppError::Usage(
+                "no sync is configured; add a table [[sync]] to the configuration".to_owned(),
+            ));
+        }
+        Ok(syncs)
+    }
+
+    /// Opens the state file for this process alone.
+    pub(crate) async fn store(&self) -> Result<SqliteStore, AppError> {
+        let (path, now) = (self.config.state.path.clone(), self.clock.now());
+        blocking(move || SqliteStore::open(path, now)).await
+    }
+
+    /// Opens the state file for reading, also while the service runs.
+    pub(crate) async fn store_to_read(&self) -> Result<SqliteStore, AppError> {
+        let path = self.config.state.path.clone();
+        let opened = blocking(move || SqliteStore::open_read_only(path)).await;
+        match opened {
+            Err(AppError::Store(StoreError::NotFound(_))) => Err(AppError::Failed(format!(
+                "there is no state file {} yet; it is made by the first `calbridge sync` or `calbridge run`",
+                self.config.state.path.display()
+            ))),
+            other => other,
+        }
+    }
+
+    /// Opens one connection. No network.
+    pub(crate) fn open(
+        &self,
+        connection: &ConnectionConfig,
+    ) -> Result<Arc<dyn Connection>, connector::Error> {
+        let context = Context {
+            connection: connection.name.clone(),
+            clock: Arc::clone(&self.clock),
+            secrets: Arc::new(SystemSecrets),
+            shutdown: self.shutdown.clone(),
+        };
+        connection
+            .connector
+            .open(connection.settings.clone(), context)
+    }
+
+    /// Opens the connections of these syncs. Others stay untouched.
+    pub(crate) fn connections(
+        &self,
+        syncs: &[SyncConfig],
+    ) -> Result<Vec<Arc<ConnectionHandle>>, AppError> {
+        let mut handles = Vec::new();
+        let mut mistakes = Vec::new();
+        let named = |name: &String| {
+            syncs
+                .iter()
+                .any(|sync| sync.source == *name || sync.sink == *name)
+        };
+        for (name, connection) in self
+            .config
+            .connections
+            .iter()
+            .filter(|(name, _)| named(name))
+        {
+            match self.open(connection) {
+                Ok(open) => handles.push(Arc::new(ConnectionHandle::new(
+                    name,
+                    format!(
+                        "{} {}",
+                        connection.connector.id(),
+                        connection.connector.manifest().version
+                    ),
+                    connection.capabilities.clone(),
+                    open,
+                ))),
+                Err(error) if error.kind == ErrorKind::Config => {
+                    mistakes.push(mistake(connection, &error));
+                }
+                Err(error) => {
+                    return Err(AppError::Connection {
+                        connection: name.clone(),
+                        error,
+                    });
+                }
+            }
+        }
+        if mistakes.is_empty() {
+            Ok(handles)
+        } else {
+            Err(ConfigError::new(mistakes).into())
+        }
+    }
+
+    /// The engine over these syncs, with the state file open for writing.
+    pub(crate) async fn engine(&self, syncs: Vec<SyncConfig>) -> Result<Engine, AppError> {
+        let connections = self.connections(&syncs)?;
+        let store: Arc<dyn Store> = Arc::new(self.store().await?);
+        let holder = format!("process {}", std::process::id());
+        let fence = store.acquire(&holder, self.clock.now()).await?;
+        Ok(Engine::new(
+            store,
+            fence,
+            Arc::clone(&self.clock),
+            connections,
+            syncs,
+        )?)
+    }
+}
+
+/// What a connection's settings got wrong, as its connector says.
+pub(crate) fn mistake(connection: &ConnectionConfig, error: &connector::Error) -> Mistake {
+    Mistake {
+        place: connection.place.clone(),
+        key: format!("connections.{}", connection.name),
+        message: error.message.clone(),
+        help: None,
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, AppError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(AppError::Failed(
+            "opening the state file broke off unexpectedly".to_owned(),
+        )),
+    }
+}
+
+/// Addresses of the command line.
+pub(crate) fn addresses(texts: &[String]) -> Result<Vec<Address>, AppError> {
+    texts
+        .iter()
+        .map(|text| {
+            Address::new(text).map_err(|_| {
+                AppError::Usage(format!(
+                    "`{text}` is not an address such as anna@kommune.example"
+                ))
+            })
+        })
+        .collect()
+}
+
+impl From<EngineError> for AppError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Store(error) => Self::Store(error),
+            EngineError::Roster { connection, error } => Self::Connection { connection, error },
+            other => Self::Usage(other.to_string()),
+        }
+    }
+}

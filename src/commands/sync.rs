@@ -1,0 +1,166 @@
+//! `sync`: bring everything in step once.
+
+use calbridge_core::engine::{CalendarOutcome, PassReport, Silent, SyncOptions, SyncReport};
+use serde::Serialize;
+
+use super::session::{Session, addresses};
+use crate::cli::SyncArgs;
+use crate::error::AppError;
+use crate::exit::Exit;
+use crate::output::{Output, table};
+use crate::progress::Bars;
+
+/// What became of all syncs.
+#[derive(Serialize)]
+struct Report {
+    exit: &'static str,
+    syncs: Vec<SyncReport>,
+    /// Syncs with which nothing could be done.
+    failed: Vec<Failed>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    sync: String,
+    message: String,
+}
+
+pub(super) async fn run(
+    session: Session,
+    args: SyncArgs,
+    output: Output,
+) -> Result<Exit, AppError> {
+    let syncs = session.syncs(&args.selection)?;
+    let options = SyncOptions {
+        full: args.full,
+        reconcile: args.reconcile,
+        calendars: addresses(&args.selection.calendars)?,
+    };
+    let engine = session.engine(syncs.clone()).await?;
+    let bars = Bars::new(output.json);
+    let mut reports = Vec::new();
+    let mut failed: Vec<(String, AppError)> = Vec::new();
+    for sync in &syncs {
+        let result = match &bars {
+            Some(bars) => {
+                engine
+                    .sync_once(sync, &options, &session.shutdown, bars)
+                    .await
+            }
+            None => {
+                engine
+                    .sync_once(sync, &options, &session.shutdown, &Silent)
+                    .await
+            }
+        };
+        match result {
+            Ok(report) => reports.push(report),
+            Err(error) => failed.push((sync.name.clone(), error.into())),
+        }
+        if session.shutdown.is_cancelled() {
+            break;
+        }
+    }
+    // If nothing at all could be done, the first reason stands for all.
+    if reports.is_empty() && !failed.is_empty() {
+        return Err(failed.swap_remove(0).1);
+    }
+    let exit = exit(&reports, &failed, session.shutdown.is_cancelled());
+    let report = Report {
+        exit: exit.name(),
+        syncs: reports,
+        failed: failed
+            .into_iter()
+            .map(|(sync, error)| Failed {
+                sync,
+                message: error.to_string(),
+            })
+            .collect(),
+    };
+    output.show(&report, || text(&report))?;
+    Ok(exit)
+}
+
+fn exit(reports: &[SyncReport], failed: &[(String, AppError)], stopped: bool) -> Exit {
+    let incomplete = |report: &SyncReport| {
+        let total = &report.total;
+        report.failures() > 0 || total.held + total.rejected + total.waiting + total.unreadable > 0
+    };
+    if stopped {
+        Exit::Interrupted
+    } else if !failed.is_empty() || reports.iter().any(incomplete) {
+        Exit::Partly
+    } else {
+        Exit::Success
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = Vec::new();
+    for sync in &report.syncs {
+        lines.push(format!(
+            "Sync `{}`: {} calendars, {}.",
+            sync.sync,
+            sync.calendars.len(),
+            counts(&sync.total)
+        ));
+        let rows: Vec<Vec<String>> = sync.calendars.iter().map(row).collect();
+        if !rows.is_empty() {
+            let head = [
+                "CALENDAR", "CREATED", "UPDATED", "DELETED", "HELD", "REFUSED", "WAITING",
+                "TROUBLE",
+            ];
+            lines.push(table(&head, &rows));
+        }
+        for skipped in &sync.skipped {
+            lines.push(format!(
+                "Not usable in the roster: {} [{}]: {}",
+                skipped.address, skipped.code, skipped.reason
+            ));
+        }
+        lines.push(String::new());
+    }
+    for failed in &report.failed {
+        lines.push(format!("Sync `{}`: {}", failed.sync, failed.message));
+    }
+    lines.join("\n")
+}
+
+fn counts(report: &PassReport) -> String {
+    let mut parts = vec![
+        format!("{} created", report.created),
+        format!("{} updated", report.updated),
+        format!("{} deleted", report.deleted),
+    ];
+    for (count, what) in [
+        (report.adopted, "adopted"),
+        (report.held, "held back by the guard"),
+        (report.rejected, "refused"),
+        (report.waiting, "waiting"),
+        (report.unreadable, "unreadable"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    parts.join(", ")
+}
+
+fn row(outcome: &CalendarOutcome) -> Vec<String> {
+    let report = &outcome.report;
+    let trouble = outcome
+        .failed
+        .as_ref()
+        .map(|failure| format!("[{}] {}", failure.code, failure.message))
+        .unwrap_or_default();
+    vec![
+        outcome.calendar.address.as_str().to_owned(),
+        report.created.to_string(),
+        report.updated.to_string(),
+        report.deleted.to_string(),
+        report.held.to_string(),
+        report.rejected.to_string(),
+        report.waiting.to_string(),
+        trouble,
+    ]
+}

@@ -1,0 +1,87 @@
+//! The engine's findings in words.
+
+use calbridge_core::connector::{Op, Severity};
+use calbridge_core::engine::decide::Reason;
+use calbridge_core::engine::project::Absence;
+use calbridge_core::model::EventTime;
+
+/// What is written.
+pub(super) fn op(op: Op) -> &'static str {
+    match op {
+        Op::Create => "create",
+        Op::Update => "update",
+        Op::Delete => "delete",
+        _ => "write",
+    }
+}
+
+/// Why a decision came out as it did.
+pub(super) fn reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Foreign => "the record belongs to the other system, which answers for it",
+        Reason::Refused => {
+            "the other system refused it for good; it is sent again once the appointment or the rules change"
+        }
+        Reason::FateUnknown => "it was sent and never answered; it is sent again under the same id",
+        Reason::Absent(Absence::Gone) => {
+            "the source holds no such appointment (any more): deleted, moved to another folder, or outside the window"
+        }
+        Reason::Absent(Absence::Free) => "it shows as free, and free time is not sent",
+        Reason::Absent(Absence::Cancelled) => "it is cancelled",
+        Reason::Absent(Absence::NoDuration) => "it has no duration",
+        Reason::Absent(Absence::BeyondWindow) => {
+            "it starts after the window ends; it is sent once the window has rolled on"
+        }
+        Reason::Absent(Absence::Private) => {
+            "it is private, and the rules keep private appointments where they are"
+        }
+        Reason::Absent(Absence::Echo) => "calbridge itself wrote it; it does not flow back",
+        Reason::MovedToPast => "it was moved into the past",
+        Reason::Past => "it lies in the past; what is there stays as it is",
+        Reason::InStep => "both sides are as agreed",
+        Reason::SourceChanged => "the source changed it",
+        Reason::SinkChanged => "somebody changed the record; it is put back",
+        Reason::Same => "the record was there already and holds the same",
+        Reason::Different => "the record was there already and holds something else",
+        Reason::New => "it is new to the other side",
+        Reason::Lost => "the record was there and is gone; it is made anew",
+        Reason::TooEarly => {
+            "it starts before the first day on which new appointments are sent (see `window.today`)"
+        }
+    }
+}
+
+/// When an event takes place.
+pub(super) fn time(time: &EventTime) -> String {
+    match time {
+        EventTime::Timed { start, end, .. } => {
+            let zone = jiff::tz::TimeZone::system();
+            let (start, end) = (zone.to_datetime(*start), zone.to_datetime(*end));
+            let first = start.strftime("%F %H:%M").to_string();
+            if start.date() == end.date() {
+                format!("{first}-{}", end.strftime("%H:%M"))
+            } else {
+                format!("{first} to {}", end.strftime("%F %H:%M"))
+            }
+        }
+        EventTime::AllDay { start, end } => {
+            let last = end.yesterday().unwrap_or(*end);
+            if last == *start {
+                format!("{start} all day")
+            } else {
+                format!("{start} to {last} all day")
+            }
+        }
+        _ => "at a time of a kind that this version does not know".to_owned(),
+    }
+}
+
+/// How bad a finding is.
+pub(super) fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Passed => "ok",
+        Severity::Warning => "warning",
+        Severity::Failed => "FAILED",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,69 @@
+//! Stopping: SIGINT and SIGTERM, on Windows Ctrl-C, Ctrl-Break and the end of the session.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// How long work may take to end once it was asked to. Whatever is under way then is broken off, which loses
+/// nothing: the next run goes on from what was stored.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(4500);
+
+/// Cancels the token when the program is asked to stop.
+pub(crate) fn on_signal(shutdown: CancellationToken) {
+    tokio::spawn(async move {
+        asked().await;
+        tracing::info!("Asked to stop; work under way is ended.");
+        shutdown.cancel();
+    });
+}
+
+#[cfg(unix)]
+async fn asked() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (interrupt, terminate) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
+    match (interrupt, terminate) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        _ => {
+            tracing::warn!("The system delivers no signals; end the process to stop it.");
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(windows)]
+async fn asked() {
+    use tokio::signal::windows;
+    let listeners = (
+        windows::ctrl_c(),
+        windows::ctrl_break(),
+        windows::ctrl_shutdown(),
+    );
+    match listeners {
+        (Ok(mut c), Ok(mut r#break), Ok(mut end)) => {
+            tokio::select! {
+                _ = c.recv() => {}
+                _ = r#break.recv() => {}
+                _ = end.recv() => {}
+            }
+        }
+        _ => {
+            tracing::warn!("The system delivers no signals; end the process to stop it.");
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
+async fn asked() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
