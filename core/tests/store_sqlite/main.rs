@@ -2,6 +2,10 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod crash;
+mod files;
+mod privacy;
+mod retention;
 mod roster;
 mod rounds;
 mod rows;

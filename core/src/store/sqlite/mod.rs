@@ -59,14 +59,15 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
-/// Fields are dropped in this order: the connections close before the lock is let go.
+/// Fields are dropped in this order: the writer closes last and so brings the log into the file; then the
+/// lock is let go.
 struct Inner {
     /// For errors.
     path: String,
-    /// Absent in a store that was opened for reading only.
-    writer: Option<Mutex<Connection>>,
     /// Absent in memory, where the writer reads.
     reader: Option<Mutex<Connection>>,
+    /// Absent in a store that was opened for reading only.
+    writer: Option<Mutex<Connection>>,
     prints: Fingerprinter,
     /// The newest instant that a caller named; the store never asks for the time itself.
     told: Mutex<Timestamp>,

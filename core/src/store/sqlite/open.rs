@@ -303,3 +303,91 @@ pub(super) fn io_error(error: &io::Error, path: &Path) -> StoreError {
         kind => StoreError::Database(format!("{path}: {kind}")),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn open() -> (tempfile::TempDir, SqliteStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path().join("state.db"), now()).unwrap();
+        (folder, store)
+    }
+
+    fn pragma(store: &SqliteStore, name: &str, value: i64) {
+        let writer = store.inner.writer().unwrap();
+        writer
+            .query_row(&format!("PRAGMA {name} = {value}"), [], |_| Ok(()))
+            .optional()
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_nothing_is_lost() {
+        let (_folder, store) = open();
+        let fence = store.acquire("a", now()).await.unwrap();
+        pragma(&store, "max_page_count", 1);
+        let add = |n: u32| crate::store::RosterChange::Add {
+            calendar: crate::model::CalendarRef::primary(format!("{n}@k.example")).unwrap(),
+            kind: crate::model::CalendarKind::Person,
+            left: None,
+        };
+        let changes: Vec<_> = (0..500).map(add).collect();
+        let full = store.commit_roster(fence, "s", &changes, now()).await;
+        assert!(matches!(full, Err(StoreError::DiskFull { .. })), "{full:?}");
+        assert!(store.calendars("s").await.unwrap().is_empty());
+        // There is space again.
+        pragma(&store, "max_page_count", 1_000_000);
+        store
+            .commit_roster(fence, "s", &changes, now())
+            .await
+            .unwrap();
+        assert_eq!(store.calendars("s").await.unwrap().len(), 500);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_became_read_only_is_told() {
+        let (_folder, store) = open();
+        pragma(&store, "query_only", 1);
+        let refused = store.acquire("a", now()).await;
+        assert!(
+            matches!(refused, Err(StoreError::ReadOnly { .. })),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn the_file_is_treated_as_decided() {
+        let (_folder, store) = open();
+        let writer = store.inner.writer().unwrap();
+        let get = |name: &str| -> String {
+            writer
+                .query_row(&format!("PRAGMA {name}"), [], |row| {
+                    row.get::<_, rusqlite::types::Value>(0)
+                })
+                .map(|value| match value {
+                    rusqlite::types::Value::Integer(number) => number.to_string(),
+                    rusqlite::types::Value::Text(text) => text,
+                    other => format!("{other:?}"),
+                })
+                .unwrap()
+        };
+        for (name, value) in [
+            ("journal_mode", "wal"),
+            ("synchronous", "2"),
+            ("foreign_keys", "1"),
+            ("secure_delete", "1"),
+            ("auto_vacuum", "2"),
+            ("temp_store", "2"),
+            ("busy_timeout", "5000"),
+        ] {
+            assert_eq!(get(name), value, "{name}");
+        }
+    }
+}
