@@ -188,10 +188,10 @@ fn bury(
 
 /// A first conflict is planned anew at once; when it comes back, with growing waits.
 fn conflict(row: &mut Row, op: Op, intent: &Intent, context: &DecideContext<'_>) {
-    let tries = row.retry.as_ref().map_or(0, |retry| retry.tries);
-    if tries == 0 {
+    let before = row.retry.as_ref();
+    if before.is_none_or(|retry| retry.code != "conflict") {
         row.retry = Some(Retry {
-            tries: 1,
+            tries: before.map_or(0, |retry| retry.tries) + 1,
             not_before: context.now,
             code: "conflict".to_owned(),
         });

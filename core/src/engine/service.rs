@@ -17,8 +17,8 @@ use crate::store::{CalendarId, Retention};
 
 /// How long to wait until a hint is acted on: one change makes several.
 const DEBOUNCE: SignedDuration = SignedDuration::from_secs(3);
-/// The longest sleep: the clock may be set while we sleep.
-const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(30);
+/// The longest sleep: the clock may be set while we sleep, and a look at the timetable costs little.
+const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(1);
 /// How long work under way may go on after the program was asked to stop.
 pub(super) const GRACE: Duration = Duration::from_secs(4);
 /// How often retention is applied.

@@ -1,0 +1,280 @@
+//! Reading: feeds, cursors, windows.
+
+use calbridge_core::connector::{Error, ErrorKind, Scope};
+
+use crate::systems::*;
+
+const ANNA: &str = "anna@x.dk";
+const BO: &str = "bo@x.dk";
+
+#[tokio::test]
+async fn k061_k087_an_unchanged_calendar_costs_one_request_and_no_call() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..8 {
+        world.source.put(
+            ANNA,
+            event(&format!("e{n}"), &format!("2026-12-0{n} 10:00")),
+        );
+    }
+    let report = world.sync_well().await;
+    assert_eq!(report.total.created, 7);
+    let calls = world.sink.state.lock().unwrap().calls;
+    assert_eq!(calls, 2, "seven writes in batches of four");
+    let report = world.sync_well().await;
+    assert_eq!((report.total.created, report.total.seen), (0, 0));
+    assert_eq!(world.sink.state.lock().unwrap().calls, calls);
+    assert_eq!(world.source.requests().len(), 2);
+    assert!(world.source.requests()[1].cursor.is_some());
+}
+
+#[tokio::test]
+async fn k053_k126_an_unreadable_calendar_deletes_nothing_and_stops_no_other() {
+    let world = World::new(&[ANNA, BO]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.source.put(BO, event("b", "2026-12-01 10:00"));
+    world.sync_well().await;
+    world.source.remove(ANNA, "a");
+    world.source.put(BO, event("b2", "2026-12-02 10:00"));
+    let gone = Error::new(
+        ErrorKind::NotFound,
+        Scope::Calendar,
+        "ews.ErrorNonExistentMailbox",
+        "no",
+    );
+    world.source.answer(|answers| {
+        answers.refuse.insert(ANNA.to_owned(), gone);
+    });
+    let report = world.sync().await;
+    assert_eq!(report.failures(), 1);
+    assert_eq!(world.sink.ids(), ["a", "b", "b2"]);
+}
+
+#[tokio::test]
+async fn a_feed_that_breaks_off_deletes_nothing_and_is_read_again() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..8 {
+        world.source.put(
+            ANNA,
+            event(&format!("e{n}"), &format!("2026-12-0{n} 10:00")),
+        );
+    }
+    world.sync_well().await;
+    world.source.remove(ANNA, "e1");
+    for broken_after in 0..3 {
+        world
+            .source
+            .answer(|answers| answers.break_after = Some(broken_after));
+        assert_eq!(world.sync().await.failures(), 1);
+        assert_eq!(world.sink.ids().len(), 7);
+    }
+    world.source.answer(|answers| answers.break_after = None);
+    world.sync_well().await;
+    assert_eq!(world.sink.ids().len(), 6);
+}
+
+#[tokio::test]
+async fn a_first_feed_that_breaks_off_writes_nothing_yet_and_resumes() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..8 {
+        world.source.put(
+            ANNA,
+            event(&format!("e{n}"), &format!("2026-12-0{n} 10:00")),
+        );
+    }
+    world.source.answer(|answers| answers.break_after = Some(2));
+    assert_eq!(world.sync().await.failures(), 1);
+    assert!(world.sink.ids().is_empty());
+    world.source.answer(|answers| answers.break_after = None);
+    world.sync_well().await;
+    assert_eq!(world.sink.writes().len(), 7);
+}
+
+#[tokio::test]
+async fn an_expired_cursor_reads_again_without_any_write() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..8 {
+        world.source.put(
+            ANNA,
+            event(&format!("e{n}"), &format!("2026-12-0{n} 10:00")),
+        );
+    }
+    world.sync_well().await;
+    world.sink.writes();
+    world.source.answer(|answers| answers.expire = true);
+    let report = world.sync_well().await;
+    assert_eq!(report.total.seen, 7);
+    assert!(world.sink.writes().is_empty());
+    // And what went meanwhile is found all the same.
+    world.source.remove(ANNA, "e3");
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["delete e3"]);
+}
+
+#[tokio::test]
+async fn an_uncertain_removal_is_fetched_before_it_is_believed() {
+    let world = World::new(&[ANNA]).await;
+    world.source.answer(|answers| answers.uncertain = true);
+    world.source.put(ANNA, event("stays", "2026-12-01 10:00"));
+    world.source.put(ANNA, event("goes", "2026-12-02 10:00"));
+    world.sync_well().await;
+    world.sink.writes();
+    world.source.remove(ANNA, "goes");
+    world.sync_well().await;
+    assert_eq!(world.source.state.lock().unwrap().fetched, 1);
+    assert_eq!(world.sink.writes(), ["delete goes"]);
+}
+
+#[tokio::test]
+async fn k052_what_cannot_be_described_is_kept() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("odd", "2026-12-01 10:00"));
+    world.sync_well().await;
+    world.sink.writes();
+    world
+        .source
+        .answer(|answers| answers.unreadable = vec!["odd".to_owned()]);
+    world.source.put(ANNA, event("other", "2026-12-02 10:00"));
+    let report = world.sync_well().await;
+    assert_eq!(report.total.unreadable, 1);
+    assert_eq!(world.sink.writes(), ["create other"]);
+}
+
+#[tokio::test]
+async fn the_window_rolls_and_only_the_new_slice_is_read() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("early", "2026-11-24 10:00"));
+    world.source.put(ANNA, event("late", "2027-02-24 10:00"));
+    world.sync_well().await;
+    assert_eq!(world.sink.ids(), ["early"]);
+    world.sink.writes();
+    world.forward(3 * 24);
+    let report = world.sync_well().await;
+    // `late` entered the window though nothing changed; `early` left it by time and is not touched.
+    assert_eq!(report.total.seen, 1);
+    assert_eq!(world.sink.writes(), ["create late"]);
+    assert_eq!(world.sink.ids(), ["early", "late"]);
+}
+
+#[tokio::test]
+async fn k057_what_lies_in_the_past_is_left_alone_when_it_goes() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("past", "2026-11-24 10:00"));
+    world.source.put(ANNA, event("ahead", "2026-12-24 10:00"));
+    world.sync_well().await;
+    world.sink.writes();
+    world.forward(3 * 24);
+    world.source.remove(ANNA, "past");
+    world.sync_well().await;
+    assert!(world.sink.writes().is_empty());
+}
+
+#[tokio::test]
+async fn k056_what_vanished_inside_the_window_is_deleted() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.source.put(ANNA, event("b", "2026-12-02 10:00"));
+    world.sync_well().await;
+    world.source.remove(ANNA, "a");
+    world.sync_well().await;
+    assert_eq!(world.sink.ids(), ["b"]);
+}
+
+#[tokio::test]
+async fn k019_one_key_in_two_calendars_is_two_events() {
+    let world = World::new(&[ANNA, BO]).await;
+    world.source.put(ANNA, event("meeting", "2026-12-01 10:00"));
+    world.source.put(BO, event("meeting", "2026-12-01 10:00"));
+    world.sync_well().await;
+    world.source.remove(BO, "meeting");
+    world.sync_well().await;
+    assert_eq!(
+        world.sink.records(),
+        ["anna@x.dk meeting 2026-12-01T09:00:00Z"]
+    );
+}
+
+#[tokio::test]
+async fn two_copies_of_one_appointment_keep_ids_of_their_own() {
+    let world = World::new(&[ANNA]).await;
+    let mut copy = event("copied", "2026-12-02 10:00");
+    copy.item = calbridge_core::model::ItemRef::new("the copy", None).unwrap();
+    world.source.put(ANNA, event("copied", "2026-12-01 10:00"));
+    world.source.put(ANNA, copy);
+    world.sync_well().await;
+    assert_eq!(world.sink.ids(), ["copied", "copied#2"]);
+    world.sink.writes();
+    world
+        .sync_with(calbridge_core::engine::SyncOptions {
+            full: true,
+            ..Default::default()
+        })
+        .await;
+    assert!(world.sink.writes().is_empty());
+}
+
+#[tokio::test]
+async fn a_shifted_series_is_updated_under_its_old_ids() {
+    let world = World::new(&[ANNA]).await;
+    for day in 1..5 {
+        let at = format!("2026-12-0{day} 09:00");
+        world.source.put(ANNA, occurrence("series", &at, &at));
+    }
+    world.sync_well().await;
+    let before = world.sink.ids();
+    world.sink.writes();
+    world.source.remove(ANNA, "series");
+    for day in 1..5 {
+        let at = format!("2026-12-0{day} 10:00");
+        world.source.put(ANNA, occurrence("series", &at, &at));
+    }
+    world.sync_well().await;
+    assert_eq!(world.sink.ids(), before);
+    assert!(
+        world
+            .sink
+            .writes()
+            .iter()
+            .all(|write| write.starts_with("update"))
+    );
+}
+
+#[tokio::test]
+async fn an_occurrence_that_became_an_exception_keeps_its_row() {
+    let world = World::new(&[ANNA]).await;
+    let original = "2026-12-01 09:00";
+    world
+        .source
+        .put(ANNA, occurrence("series", original, original));
+    world.sync_well().await;
+    world.sink.writes();
+    world.source.remove(ANNA, "series");
+    // Another item id and another start, the same key.
+    world
+        .source
+        .put(ANNA, occurrence("series", original, "2026-12-01 11:00"));
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["update series$20261201-090000"]);
+}
+
+#[tokio::test]
+async fn no_more_calendars_are_read_at_once_than_the_source_bears() {
+    let addresses: Vec<String> = (0..25).map(|n| format!("person{n}@x.dk")).collect();
+    let borrowed: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let world = World::new(&borrowed).await;
+    world
+        .source
+        .answer(|answers| answers.slow = Some(std::time::Duration::from_millis(5)));
+    world.sync_well().await;
+    let state = world.source.state.lock().unwrap();
+    assert_eq!(state.requests.len(), 25);
+    assert_eq!(state.most_in_flight, 2);
+}
+
+#[tokio::test]
+async fn only_the_fields_that_the_sink_keeps_are_asked_for() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sync_well().await;
+    let asked: Vec<_> = world.source.requests()[0].fields.iter().collect();
+    assert_eq!(asked, [calbridge_core::model::Field::Time]);
+}
