@@ -22,11 +22,12 @@ pub(crate) struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The configuration file; `conf.d/*.toml` beside it is read too.
     ///
     /// Default: /etc/calbridge/calbridge.toml, on Windows %ProgramData%\calbridge\calbridge.toml.
-    #[arg(long, global = true, value_name = "FILE", env = "CALBRIDGE_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "CALBRIDGE_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     /// Sets a key of the configuration, over everything else.
     #[arg(long, global = true, value_name = "KEY=VALUE")]
@@ -34,8 +35,8 @@ pub(crate) struct Global {
     /// Print one JSON document instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// From which level on to log. Addresses appear at debug and trace only.
-    #[arg(long, global = true, value_name = "LEVEL")]
+    /// From which level on to log: error, warn, info, debug, trace. Addresses appear at the last two only.
+    #[arg(long, global = true, value_name = "LEVEL", hide_possible_values = true)]
     pub(crate) log_level: Option<LogLevel>,
     /// Let the clock stand still at this instant.
     #[arg(long, global = true, hide = true, value_name = "INSTANT")]
