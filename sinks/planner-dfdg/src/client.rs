@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub(crate) context: Context,
     pub(crate) zone: TimeZone,
     session: RwLock<Option<Arc<Session>>>,
+    /// Held while the certificate's files are read, so that calls that start together read them once.
+    loading: tokio::sync::Mutex<()>,
     permits: Semaphore,
     pace: Pace,
 }
@@ -116,6 +118,7 @@ impl Client {
             permits: Semaphore::new(settings.parallel()),
             pace: Pace::per_minute(settings.calls_per_minute),
             session: RwLock::new(None),
+            loading: tokio::sync::Mutex::new(()),
             settings,
             context,
         })
@@ -130,17 +133,14 @@ impl Client {
     /// # Errors
     /// `Config` for files, passwords and HTTP settings that do not work.
     pub(crate) async fn session(&self) -> Result<Arc<Session>> {
-        let now = self.now();
-        let known = self
-            .session
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(session) = known
-            && now.duration_since(session.loaded).abs() < RELOAD_AFTER
-        {
+        if let Some(session) = self.fresh_session() {
             return Ok(session);
         }
+        let _loading = self.loading.lock().await;
+        if let Some(session) = self.fresh_session() {
+            return Ok(session);
+        }
+        let now = self.now();
         let settings = self.settings.clone();
         let context = self.context.clone();
         // Files, and keys derived from a password, are slow enough to be kept off the runtime's threads.
@@ -164,6 +164,15 @@ impl Client {
         let session = Arc::new(built);
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&session));
         Ok(session)
+    }
+
+    fn fresh_session(&self) -> Option<Arc<Session>> {
+        let now = self.now();
+        self.session
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .filter(|session| now.duration_since(session.loaded).abs() < RELOAD_AFTER)
     }
 
     fn forget_session(&self) {

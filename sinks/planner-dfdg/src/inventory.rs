@@ -223,3 +223,122 @@ impl Inventory {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use calbridge_core::clock::SystemClock;
+    use calbridge_core::connector::Context;
+    use calbridge_core::secret::{SecretError, SecretRef, SecretResolver};
+    use serde_json::json;
+
+    use super::*;
+    use crate::map::WireTime;
+
+    #[derive(Debug)]
+    struct NoSecrets;
+
+    impl SecretResolver for NoSecrets {
+        fn resolve(
+            &self,
+            _: &SecretRef,
+        ) -> std::result::Result<secrecy::SecretString, SecretError> {
+            Ok(String::new().into())
+        }
+    }
+
+    fn listed(address: Option<&str>, id: Option<&str>, start: &str, end: &str) -> ListedEvent {
+        ListedEvent {
+            address: address.map(str::to_owned),
+            id: id.map(str::to_owned),
+            start: WireTime::parse(start),
+            end: WireTime::parse(end),
+            assigned: None,
+        }
+    }
+
+    const START: &str = "2026-12-01T09:00:00";
+    const END: &str = "2026-12-01T10:00:00";
+
+    fn page(events: Vec<ListedEvent>) -> InventoryPage {
+        let settings = serde_json::from_value(json!({
+            "url": "https://service.example/p.svc",
+            "jobcenter": "10100",
+            "request_user": "CVR:12345678-FID:1",
+            "certificate": { "pkcs12": "oces.p12" },
+        }))
+        .unwrap();
+        let context = Context {
+            connection: "test".to_owned(),
+            clock: Arc::new(SystemClock),
+            secrets: Arc::new(NoSecrets),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+        };
+        let client = Arc::new(Client::new(settings, context).unwrap());
+        let calendars: Vec<_> = ["a@x.dk", "b@x.dk"]
+            .map(|address| CalendarRef::primary(address).unwrap())
+            .to_vec();
+        let request = InventoryRequest {
+            calendars: calendars.clone(),
+            window: Window::new(
+                "2026-11-21T23:00:00Z".parse().unwrap(),
+                "2027-02-21T23:00:00Z".parse().unwrap(),
+            )
+            .unwrap(),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let mut page = InventoryPage::default();
+        Inventory::new(client, request).take(calendars, events, &mut page);
+        page
+    }
+
+    #[test]
+    fn addresses_compare_without_letter_case_and_others_are_not_our_business() {
+        let page = page(vec![
+            listed(Some("A@X.dk"), Some("one"), START, END),
+            listed(Some("stranger@x.dk"), Some("two"), START, END),
+            listed(Some("stranger@x.dk"), None, START, END),
+        ]);
+        assert_eq!(page.entries.len(), 1);
+        assert_eq!(page.complete.len(), 2);
+        assert!(page.failed.is_empty());
+    }
+
+    #[test]
+    fn k125_the_same_id_of_one_mailbox_counts_once_and_of_two_twice() {
+        let page = page(vec![
+            listed(Some("a@x.dk"), Some("one"), START, END),
+            listed(Some("A@x.dk"), Some("one"), START, END),
+            listed(Some("b@x.dk"), Some("one"), START, END),
+        ]);
+        assert_eq!(page.entries.len(), 2);
+    }
+
+    #[test]
+    fn a_record_with_times_that_are_none_is_there_and_cannot_be_described() {
+        for (start, end) in [("soon", END), (END, START), ("", "")] {
+            let page = page(vec![listed(Some("a@x.dk"), Some("one"), start, end)]);
+            assert_eq!(page.entries[0].content, None, "{start}");
+            assert_eq!(page.complete.len(), 2);
+        }
+    }
+
+    #[test]
+    fn nothing_is_concluded_for_a_calendar_with_a_record_that_cannot_be_named() {
+        let page = page(vec![listed(Some("a@x.dk"), None, START, END)]);
+        assert_eq!(page.failed.len(), 1);
+        assert_eq!(page.failed[0].0.address.as_str(), "a@x.dk");
+        assert_eq!(page.complete.len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_concluded_at_all_where_a_record_has_no_mailbox() {
+        let page = page(vec![
+            listed(None, Some("one"), START, END),
+            listed(Some("a@x.dk"), Some("two"), START, END),
+        ]);
+        assert_eq!(page.failed.len(), 2);
+        assert!(page.complete.is_empty());
+        assert_eq!(page.entries.len(), 1);
+    }
+}

@@ -88,3 +88,60 @@ pub(crate) fn build(resources: Vec<ListedResource>) -> Roster {
     }
     roster
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn listed(address: Option<&str>, resource: Option<&str>) -> ListedResource {
+        ListedResource {
+            address: address.map(str::to_owned),
+            resource: resource.map(str::to_owned),
+            is_case_worker: true,
+        }
+    }
+
+    #[test]
+    fn without_planners_id_the_address_is_the_owner() {
+        let roster = build(vec![
+            listed(Some("A@x.dk"), None),
+            listed(Some("b@x.dk"), Some("7d0f2f0a-3c52-4a7e-9d55-0c9e2a3b1f01")),
+        ]);
+        let owners: Vec<_> = roster
+            .entries
+            .iter()
+            .map(|entry| entry.calendar.owner.as_str())
+            .collect();
+        assert_eq!(owners, ["a@x.dk", "7d0f2f0a-3c52-4a7e-9d55-0c9e2a3b1f01"]);
+    }
+
+    #[test]
+    fn malformed_and_missing_addresses_are_left_out_alone() {
+        let roster = build(vec![
+            listed(Some("a@x.dk"), None),
+            listed(Some("not an address"), None),
+            listed(None, None),
+            listed(None, None),
+        ]);
+        assert_eq!(roster.entries.len(), 1);
+        assert_eq!(roster.skipped.len(), 3);
+        assert!(
+            roster
+                .skipped
+                .iter()
+                .all(|skipped| skipped.code == "planner.address" && !skipped.reason.contains('@'))
+        );
+    }
+
+    #[test]
+    fn k115_all_resources_of_a_repeated_address_are_left_out() {
+        let roster = build(vec![
+            listed(Some("a@x.dk"), None),
+            listed(Some("b@x.dk"), None),
+            listed(Some("a@X.dk"), None),
+        ]);
+        assert_eq!(roster.entries.len(), 1);
+        assert_eq!(roster.skipped.len(), 2);
+    }
+}

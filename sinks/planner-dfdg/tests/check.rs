@@ -5,8 +5,11 @@ mod support;
 
 use calbridge_core::connector::{CheckReport, CheckScope, ErrorKind, Severity};
 use calbridge_sandbox::planner::{Access, KnownCertificate};
-use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Signer, Validity};
+use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Identity, Signer, Validity};
 use jiff::civil::date;
+use p12_keystore::{
+    EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain,
+};
 use support::*;
 
 async fn check(setup: &Setup) -> CheckReport {
@@ -387,6 +390,92 @@ async fn both_tls_libraries_show_the_client_certificate() {
         let call = setup.planner.ledger().last().unwrap();
         assert_eq!(call.detail.holder.as_deref(), Some(HOLDER));
     }
+}
+
+/// A PKCS#12 file with an identity, encrypted in one of the ways that are met in practice.
+fn pkcs12(identity: &Identity, encryption: EncryptionAlgorithm, mac: MacAlgorithm) -> Vec<u8> {
+    let chain = PrivateKeyChain::new(
+        "key",
+        PrivateKey::from_der(&identity.key_der).unwrap(),
+        [&identity.certificate_der, &identity.issuer_der]
+            .map(|der| p12_keystore::Certificate::from_der(der).unwrap()),
+    );
+    let mut store = KeyStore::new();
+    store.add_entry("client", KeyStoreEntry::PrivateKeyChain(chain));
+    store
+        .writer("example")
+        .encryption_algorithm(encryption)
+        .mac_algorithm(mac)
+        .write()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn pkcs12_files_old_and_new_sign_in_with_both_tls_libraries() {
+    for (encryption, mac) in [
+        (
+            EncryptionAlgorithm::PbeWithHmacSha256AndAes256,
+            MacAlgorithm::HmacSha256,
+        ),
+        (
+            EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc,
+            MacAlgorithm::HmacSha1,
+        ),
+        (
+            EncryptionAlgorithm::PbeWithShaAnd40BitRc4Cbc,
+            MacAlgorithm::HmacSha1,
+        ),
+    ] {
+        for backend in ["rustls", "native-tls"] {
+            let mut setup = setup().await;
+            let identity = setup.pki.issue(&CertificateSpec::client(HOLDER)).unwrap();
+            let path = setup.dir.path().join("client.p12");
+            std::fs::write(&path, pkcs12(&identity, encryption, mac)).unwrap();
+            setup.settings["certificate"] =
+                serde_json::json!({ "pkcs12": path, "password": "env:P12" });
+            setup.settings["http"]["tls"] = backend.into();
+            let report = check(&setup).await;
+            assert_eq!(
+                failures(&report),
+                [""; 0],
+                "{encryption:?} {backend}: {report:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_is_told_by_check_and_by_the_first_call() {
+    let mut setup = setup().await;
+    let identity = setup.pki.issue(&CertificateSpec::client(HOLDER)).unwrap();
+    let path = setup.dir.path().join("client.p12");
+    let wrong = pkcs12(
+        &identity,
+        EncryptionAlgorithm::PbeWithHmacSha256AndAes256,
+        MacAlgorithm::HmacSha256,
+    );
+    std::fs::write(&path, wrong).unwrap();
+    for (certificate, says) in [
+        (
+            serde_json::json!({ "pkcs12": path, "password": "env:OTHER" }),
+            "wrong password",
+        ),
+        (
+            serde_json::json!({ "pkcs12": "/nowhere/client.p12" }),
+            "cannot be read",
+        ),
+    ] {
+        setup.settings["certificate"] = certificate;
+        let report = check(&setup).await;
+        assert_eq!(failures(&report), ["certificate"]);
+        assert!(message(&report, "certificate").contains(says), "{report:?}");
+        let error = setup.open().roster().await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Config, "config.certificate")
+        );
+    }
+    assert!(setup.planner.ledger().all().is_empty());
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ async fn k097_calendars_are_asked_for_with_rid_and_complete_address() {
     pages(&setup.open(), &[&long]).await.unwrap();
     let call = &setup.planner.calls(Operation::GetEvents)[0];
     assert_eq!(call.status, 200);
-    assert_eq!(call.mailboxes, [long.clone()]);
+    assert_eq!(call.mailboxes, std::slice::from_ref(&long));
     let xml = call.detail.request_xml.as_deref().unwrap();
     assert!(
         xml.contains(&format!("<e:RID>{}</e:RID>", "x".repeat(64))),

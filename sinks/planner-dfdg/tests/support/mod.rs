@@ -7,7 +7,6 @@
     clippy::panic
 )]
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -34,18 +33,17 @@ pub const BO: &str = "bo@kommune.example";
 pub const ROOM: &str = "room1@kommune.example";
 pub const NOW: &str = "2026-11-22T13:05:09Z";
 
+/// Knows one secret: `env:P12`.
 #[derive(Debug)]
-struct NoSecrets;
+struct OneSecret;
 
-impl SecretResolver for NoSecrets {
+impl SecretResolver for OneSecret {
     fn resolve(
         &self,
         reference: &SecretRef,
     ) -> std::result::Result<secrecy::SecretString, SecretError> {
-        Err(SecretError {
-            reference: reference.to_string(),
-            reason: "there are no secrets in this test".to_owned(),
-        })
+        let known = *reference == SecretRef::Env("P12".to_owned());
+        Ok(if known { "example" } else { "not this" }.to_owned().into())
     }
 }
 
@@ -116,7 +114,7 @@ impl Setup {
         Context {
             connection: "planner".to_owned(),
             clock: self.clock.clone(),
-            secrets: Arc::new(NoSecrets),
+            secrets: Arc::new(OneSecret),
             shutdown: self.shutdown.clone(),
         }
     }
