@@ -32,6 +32,8 @@ EXPLAINED = {
         "a VEVENT without DTSTART: ours tells it as unreadable and goes on, theirs gives the file up",
     "broken-google-bad-rrule.ics":
         "RRULE:RRULE:AnythingRandom;...: ours tells the series as unreadable, theirs guesses",
+    "broken-google-empty-exdate.ics":
+        "two series without UID: ours keeps them apart, theirs takes them for one",
     "broken-invalid-tzoffset.ics":
         "an offset of 53 hours: ours takes the zone by its name, theirs gives the file up",
     "broken-no-vcalendar-folded-names.ics":

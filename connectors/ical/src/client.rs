@@ -3,6 +3,8 @@
 use std::io::{ErrorKind as Io, Read};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use calbridge_core::connector::{Context, Cursor, Error, ErrorKind, Result, Scope};
 use calbridge_core::http::{HeaderMap, HeaderValue, HttpClient, HttpSettings, StatusCode, header};
 use calbridge_core::model::{Address, CalendarRef};
@@ -297,9 +299,6 @@ impl Client {
         Ok(Some(value))
     }
 }
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 /// Whether the calendar is the one that this connection has.
 fn mine(calendar: &CalendarRef, address: &Address) -> Result<()> {

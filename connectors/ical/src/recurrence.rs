@@ -5,7 +5,7 @@
 //! only the file knows, and leaves the `rrule` crate's own zones (and with them `chrono`) out of it.
 
 use jiff::civil::DateTime;
-use rrule::{RRule, RRuleSet, Tz, Unvalidated};
+use rrule::{NWeekday, RRule, RRuleSet, Tz, Unvalidated};
 
 use chrono::{Datelike, TimeZone, Timelike};
 
@@ -40,6 +40,7 @@ pub(crate) fn expand(
     ) {
         return Err(Wrong::TooOften);
     }
+    rule = numbered_alike(rule);
     if let Some(until) = until {
         rule = rule.until(to_chrono(until)?);
     }
@@ -71,6 +72,26 @@ pub(crate) fn expand(
         }
     }
     Ok(starts)
+}
+
+/// Where some weekdays of a rule are numbered (`BYDAY=MO,-1FR`) and others not, numbers them all: the `rrule`
+/// crate, like other descendants of dateutil, would find no day that is both.
+fn numbered_alike(rule: RRule<Unvalidated>) -> RRule<Unvalidated> {
+    let days = rule.get_by_weekday();
+    let numbered = |day: &NWeekday| matches!(day, NWeekday::Nth(..));
+    if days.iter().all(numbered) || !days.iter().any(numbered) {
+        return rule;
+    }
+    let in_year = rule.get_freq() == rrule::Frequency::Yearly && rule.get_by_month().is_empty();
+    let most = if in_year { 53 } else { 5 };
+    let alike = days
+        .iter()
+        .flat_map(|day| match day {
+            NWeekday::Every(weekday) => (1..=most).map(|n| NWeekday::Nth(n, *weekday)).collect(),
+            NWeekday::Nth(..) => vec![*day],
+        })
+        .collect();
+    rule.by_weekday(alike)
 }
 
 fn to_chrono(at: DateTime) -> Result<chrono::DateTime<Tz>, Wrong> {
@@ -167,6 +188,16 @@ mod tests {
                 "2026-01-12T09:00:00"
             ]
         );
+    }
+
+    #[test]
+    fn numbered_and_plain_weekdays_mix() {
+        let start = date(2026, 11, 2).at(9, 0, 0, 0);
+        let days = starts("FREQ=MONTHLY;BYDAY=MO,-1FR;COUNT=7", start, None);
+        let expected = [
+            "11-02", "11-09", "11-16", "11-23", "11-27", "11-30", "12-07",
+        ];
+        assert_eq!(days, expected.map(|day| format!("2026-{day}T09:00:00")));
     }
 
     #[test]

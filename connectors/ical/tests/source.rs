@@ -277,7 +277,7 @@ async fn an_unchanged_feed_costs_one_conditional_request() {
     let (changes, same) = told(&*connection, again).await.unwrap();
     assert!(changes.is_empty());
     assert_eq!(same, cursor);
-    let asked = asked.lock().unwrap();
+    let asked = asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 2);
     assert_eq!(asked[0].get("if-none-match"), None);
     assert_eq!(asked[0]["authorization"], "Basic amFuZTpzZXNhbWU=");
@@ -393,4 +393,49 @@ async fn calendars_of_many_producers_are_read() {
 async fn an_empty_calendar_is_good() {
     let (events, unreadable) = list("", december()).await;
     assert!(events.is_empty() && unreadable.is_empty());
+}
+
+/// Every place of a file is cut, overwritten and doubled once; whatever comes of it, nothing panics.
+#[tokio::test]
+async fn damaged_files_end_in_errors_never_in_panics() {
+    let good = file(
+        &("BEGIN:VTIMEZONE\nTZID:Own\nBEGIN:STANDARD\nDTSTART:19701025T030000\nTZOFFSETFROM:+0200\n\
+           TZOFFSETTO:+0100\nRRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU\nEND:STANDARD\nEND:VTIMEZONE\n"
+            .to_owned()
+            + &vevent(
+                "a",
+                "DTSTART;TZID=Own:20261201T080000\nDURATION:P1DT2H\nRRULE:FREQ=MONTHLY;UNTIL=20270131T120000Z;\
+                 BYDAY=-1FR\nEXDATE;VALUE=DATE:20261203\nRDATE;VALUE=PERIOD:20261204T080000Z/PT1H\n\
+                 CATEGORIES:a\\,b,c",
+            )
+            + &vevent("a", "RECURRENCE-ID:20261202T080000Z\nDTSTART:20261203T080000Z")),
+    )
+    .into_bytes();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("{ADDRESS}.ics"));
+    let connection = open(json!({ "path": folder.path() })).unwrap();
+    let (mut read, mut refused) = (0, 0);
+    for place in (0..good.len()).step_by(5) {
+        let mut damaged = vec![good[..place].to_vec()];
+        for byte in [b'9', b':', 0xff] {
+            let mut copy = good.clone();
+            copy[place] = byte;
+            damaged.push(copy);
+        }
+        damaged.push([&good[..place], &good[place.saturating_sub(7)..]].concat());
+        for content in damaged {
+            std::fs::write(&path, content).unwrap();
+            match told(&*connection, request(december())).await {
+                Ok((changes, _)) => {
+                    sort(changes, december());
+                    read += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::Protocol, "{place}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(read > 200 && refused > 100, "{read} {refused}");
 }

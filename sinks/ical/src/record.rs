@@ -26,9 +26,8 @@ pub(crate) fn write(
 ) -> ICalendarComponent {
     let mut event = ICalendarComponent::new(ICalendarComponentType::VEvent);
     let mut put = |name, value| {
-        event
-            .entries
-            .push(ICalendarEntry::new(name).with_value(value))
+        let entry = ICalendarEntry::new(name).with_value(value);
+        event.entries.push(entry);
     };
     let text = |value: &str| ICalendarValue::Text(value.to_owned());
     let other = |name: &str| ICalendarProperty::Other(name.to_owned());

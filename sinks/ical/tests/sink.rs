@@ -434,7 +434,8 @@ async fn a_read_only_folder_is_told_and_loses_nothing() {
     assert!(done(&one(&*sink, Op::Create, "a", Some(rich())).await));
     let before = std::fs::read(file(folder.path())).unwrap();
     let mode = |mode| {
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap()
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(folder.path(), permissions).unwrap();
     };
     mode(0o555);
     let scope = CheckScope {
