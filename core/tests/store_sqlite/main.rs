@@ -1,12 +1,20 @@
 //! The embedded store: what the engine relies on, and what happens to the file.
 #![cfg(feature = "sqlite")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod crash;
+mod docs;
 mod files;
+mod model;
 mod privacy;
 mod retention;
 mod roster;
 mod rounds;
 mod rows;
+mod speed;
 mod support;
