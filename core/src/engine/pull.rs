@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::pass::{PassError, Unit};
 use super::{Rules, identity};
 use crate::connector::{Change, ChangeFeed, ChangesRequest, Cursor, Error, ErrorKind, Scope};
-use crate::model::{Coverage, ItemRef, Window};
+use crate::model::{Coverage, Event, Field, FieldSet, ItemRef, Window};
 use crate::store::{Round, RoundEnd, SourcePage, SourceState, ViewChange};
 
 /// The most changes per page: one transaction each.
@@ -61,6 +61,8 @@ async fn pull_from(
     };
     let mut covered = known.covered;
     covered.clip(rules.window);
+    // The store keeps no more than was asked for, whatever a source reports; qualification needs free or busy.
+    let kept = fields.union(&FieldSet::from_iter([Field::ShowAs]));
     let request = ChangesRequest {
         calendar: unit.reference.clone(),
         cursor: known.cursor,
@@ -84,7 +86,7 @@ async fn pull_from(
             .store
             .begin_round(unit.fence, unit.source.name(), unit.calendar)
             .await?;
-        let mut reading = Reading::new(unit, round);
+        let mut reading = Reading::new(unit, round, kept);
         reading.drain(feed.as_mut()).await?;
         reading.confirm(source).await?;
         Ok::<_, PassError>(reading)
@@ -113,13 +115,16 @@ struct Reading<'a> {
     uncertain: Vec<ItemRef>,
     checkpoint: Option<Cursor>,
     pulled: Pulled,
+    /// The fields that are kept.
+    kept: FieldSet,
 }
 
 impl<'a> Reading<'a> {
-    fn new(unit: &'a Unit<'a>, round: Round) -> Self {
+    fn new(unit: &'a Unit<'a>, round: Round, kept: FieldSet) -> Self {
         Self {
             unit,
             round,
+            kept,
             listed: Vec::new(),
             uncertain: Vec::new(),
             checkpoint: None,
@@ -153,7 +158,7 @@ impl<'a> Reading<'a> {
         match change {
             Change::Item(event) => {
                 self.pulled.seen += 1;
-                vec![ViewChange::Seen(event)]
+                vec![self.seen(event)]
             }
             Change::Removed {
                 item,
@@ -172,7 +177,10 @@ impl<'a> Reading<'a> {
                 covered,
             } => {
                 self.pulled.seen += members.len() as u64;
-                let mut changes: Vec<_> = members.into_iter().map(ViewChange::Seen).collect();
+                let mut changes: Vec<_> = members
+                    .into_iter()
+                    .map(|member| self.seen(member))
+                    .collect();
                 changes.push(ViewChange::GroupGone {
                     group: group.id,
                     covered,
@@ -197,6 +205,11 @@ impl<'a> Reading<'a> {
         }
     }
 
+    fn seen(&self, mut event: Event) -> ViewChange {
+        event.content = event.content.only(&self.kept);
+        ViewChange::Seen(event)
+    }
+
     /// An uncertain removal is fetched before it is believed.
     async fn confirm(
         &mut self,
@@ -208,7 +221,7 @@ impl<'a> Reading<'a> {
             let mut changes = Vec::with_capacity(items.len());
             for (position, item) in items.iter().enumerate() {
                 changes.push(match answers.get(position) {
-                    Some(Ok(event)) => ViewChange::Seen(event.clone()),
+                    Some(Ok(event)) => self.seen(event.clone()),
                     Some(Err(error))
                         if error.kind == ErrorKind::NotFound && error.scope == Scope::Item =>
                     {

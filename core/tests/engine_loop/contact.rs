@@ -111,7 +111,7 @@ async fn nothing_is_written_for_the_first_time_before_the_sink_was_listed() {
 }
 
 #[tokio::test]
-async fn k087_k128_who_takes_no_part_is_neither_read_nor_listed() {
+async fn k060_k128_who_takes_no_part_is_neither_read_nor_listed() {
     let mut config = sync_config();
     config.roster.deny = vec![Address::new(BO).unwrap()];
     let world = World::with(&[ANNA, BO, "carl@x.dk"], config, source_capabilities()).await;

@@ -278,3 +278,99 @@ async fn only_the_fields_that_the_sink_keeps_are_asked_for() {
     let asked: Vec<_> = world.source.requests()[0].fields.iter().collect();
     assert_eq!(asked, [calbridge_core::model::Field::Time]);
 }
+
+#[tokio::test]
+async fn what_a_source_reports_unasked_is_not_kept() {
+    let world = World::new(&[ANNA]).await;
+    let mut chatty = event("a", "2026-12-01 10:00");
+    chatty.content.subject = Some("Canary".to_owned());
+    world.source.answer(|answers| answers.chatty = true);
+    world.source.put(ANNA, chatty);
+    world.sync_well().await;
+    let calendar = world.store.calendars("jobcenter").await.unwrap()[0].id;
+    let rows = world
+        .store
+        .rows("jobcenter", "exchange", calendar)
+        .await
+        .unwrap();
+    let kept = &rows.rows[0].source.as_ref().unwrap().event.content;
+    assert_eq!(kept.subject, None);
+}
+
+#[tokio::test]
+async fn t20_of_four_known_events_only_the_unlisted_one_inside_the_window_is_deleted() {
+    let mut config = sync_config();
+    config.window = serde_json::from_str(r#"{"future":"7 days"}"#).unwrap();
+    let world = World::with(&[ANNA], config, source_capabilities()).await;
+    for (uid, day) in [
+        ("before", "24"),
+        ("inside", "26"),
+        ("retimed", "28"),
+        ("unlisted", "29"),
+    ] {
+        world
+            .source
+            .put(ANNA, event(uid, &format!("2026-11-{day} 10:00")));
+    }
+    world.sync_well().await;
+    assert_eq!(world.sink.ids().len(), 4);
+    world.sink.writes();
+    // Two days later `before` lies before the window, and one lies behind it.
+    world.forward(48);
+    world.source.put(ANNA, event("after", "2026-12-03 10:00"));
+    world.source.put(ANNA, event("retimed", "2026-11-28 12:00"));
+    world.source.remove(ANNA, "before");
+    world.source.remove(ANNA, "unlisted");
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["update retimed", "delete unlisted"]);
+}
+
+#[tokio::test]
+async fn k054_k055_a_full_read_deletes_what_is_free_and_brings_back_what_is_busy_once() {
+    use calbridge_core::model::ShowAs;
+    let world = World::new(&[ANNA]).await;
+    let full = || calbridge_core::engine::SyncOptions {
+        full: true,
+        reconcile: true,
+        ..Default::default()
+    };
+    let shown = |show_as| {
+        let mut event = event("a", "2026-12-01 10:00");
+        event.content.show_as = Some(show_as);
+        event
+    };
+    world.source.put(ANNA, shown(ShowAs::Busy));
+    world.sync_well().await;
+    world.sink.writes();
+    for (show_as, expected) in [(ShowAs::Free, "delete a"), (ShowAs::Busy, "create a")] {
+        world.source.put(ANNA, shown(show_as));
+        world.forward(1);
+        world.sync_with(full()).await;
+        assert_eq!(world.sink.writes(), [expected]);
+        // Neither the next full read nor reconciliation plays ping-pong with it.
+        for _ in 0..3 {
+            world.forward(1);
+            world.sync_with(full()).await;
+            assert!(world.sink.writes().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn k058_an_all_day_event_of_today_that_went_is_deleted() {
+    let world = World::new(&[ANNA]).await;
+    let mut today = event("today", "2026-11-25 00:00");
+    today.content.time = calbridge_core::model::EventTime::all_day(
+        "2026-11-25".parse().unwrap(),
+        "2026-11-26".parse().unwrap(),
+    )
+    .unwrap();
+    world.source.put(ANNA, today);
+    world.source.put(ANNA, event("other", "2026-12-01 10:00"));
+    world.sync_well().await;
+    world.sink.writes();
+    world.forward(48);
+    world.source.remove(ANNA, "today");
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["delete today"]);
+}

@@ -180,7 +180,7 @@ async fn a_stop_is_obeyed_within_five_seconds_even_in_the_middle_of_a_slow_call(
 }
 
 #[tokio::test]
-async fn k160_the_service_is_up_at_once_and_works_in_the_background() {
+async fn k062_k160_the_service_is_up_at_once_and_works_in_the_background() {
     let addresses: Vec<String> = (0..50).map(|n| format!("person{n}@x.dk")).collect();
     let borrowed: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let world = World::with(&borrowed, often(), source_capabilities()).await;

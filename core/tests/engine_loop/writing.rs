@@ -196,3 +196,27 @@ async fn k088_calls_and_decisions_are_kept_with_the_reference() {
     assert_eq!(decisions.len(), 20);
     assert_eq!(decisions[0].outcome.as_deref(), Some("done"));
 }
+
+#[tokio::test]
+async fn k063_k064_calls_are_separate_by_calendar_bounded_in_size_and_in_order_of_start() {
+    let world = World::new(&[ANNA, "bo@x.dk", "carl@x.dk"]).await;
+    for address in [ANNA, "bo@x.dk", "carl@x.dk"] {
+        for n in 1..11 {
+            let mut event = event(
+                &format!("{address}{n:02}"),
+                &format!("2026-12-{:02} 10:00", 31 - n),
+            );
+            event.item.id = format!("{address}{n}");
+            world.source.put(address, event);
+        }
+    }
+    world.sync_well().await;
+    // Ten each, in batches of four: three calls per calendar.
+    assert_eq!(world.sink.state.lock().unwrap().calls, 9);
+    let writes = world.sink.writes();
+    let mine: Vec<_> = writes.iter().filter(|write| write.contains(ANNA)).collect();
+    assert!(
+        mine.is_sorted_by(|a, b| a > b),
+        "later numbers start earlier: {mine:?}"
+    );
+}
