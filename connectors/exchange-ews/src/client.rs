@@ -16,6 +16,7 @@ use crate::config::{Access, Auth, Settings};
 use crate::error::{Charged, WireError, from_code, from_status};
 use crate::request::Body;
 use crate::response::{self, Class, Message};
+use crate::signin::SignIn;
 use crate::soap::{self, Acting, Envelope, Fault, ServerVersion};
 
 /// An answer that is no fault.
@@ -47,6 +48,7 @@ pub(crate) struct Client {
     settings: Settings,
     context: Context,
     http: Mutex<HttpClient>,
+    sign_in: SignIn,
 }
 
 impl Client {
@@ -58,6 +60,7 @@ impl Client {
             settings,
             context,
             http: Mutex::new(http),
+            sign_in: SignIn::default(),
         })
     }
 
@@ -97,13 +100,26 @@ impl Client {
             }
             _ => Acting::Itself,
         };
-        let headers = self.headers(mailbox)?;
+        let authorization = self.authorization()?;
+        let now = self.context.clock.now();
+        let pass = match mailbox {
+            Some(_) => self.sign_in.pass(authorization.as_bytes(), now).await?,
+            // An operator's check.
+            None => self.sign_in.pass_anyway(authorization.as_bytes(), now),
+        };
+        let headers = headers(mailbox, authorization);
         let document = soap::envelope(&acting, &body.xml);
         let http = self.http();
         let answer = http
             .post(&self.settings.url, headers, document.into_bytes())
             .await
-            .map_err(|failure| narrowed(failure, mailbox.is_some()))?;
+            .map_err(|failure| narrowed(failure, mailbox.is_some()));
+        pass.used(match &answer {
+            Ok(answer) if answer.status.as_u16() == 401 => Some(false),
+            Ok(answer) if answer.status.is_success() => Some(true),
+            _ => None,
+        });
+        let answer = answer?;
         tracing::debug!(
             operation = body.operation,
             status = answer.status.as_u16(),
@@ -126,22 +142,6 @@ impl Client {
         if let Ok(fresh) = HttpClient::build(&self.settings.http, None, &self.context) {
             *self.http.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
-    }
-
-    fn headers(&self, mailbox: Option<&Address>) -> Result<HeaderMap> {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/xml; charset=utf-8"),
-        );
-        headers.insert(header::ACCEPT, HeaderValue::from_static("text/xml"));
-        headers.insert(header::AUTHORIZATION, self.authorization()?);
-        if let Some(mailbox) = mailbox
-            && let Ok(value) = HeaderValue::from_str(mailbox.as_str())
-        {
-            headers.insert(HeaderName::from_static("x-anchormailbox"), value);
-        }
-        Ok(headers)
     }
 
     /// The secret is asked for each time, so that a changed one is taken up.
@@ -260,6 +260,22 @@ impl Client {
             )),
         }
     }
+}
+
+fn headers(mailbox: Option<&Address>, authorization: HeaderValue) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/xml; charset=utf-8"),
+    );
+    headers.insert(header::ACCEPT, HeaderValue::from_static("text/xml"));
+    headers.insert(header::AUTHORIZATION, authorization);
+    if let Some(mailbox) = mailbox
+        && let Ok(value) = HeaderValue::from_str(mailbox.as_str())
+    {
+        headers.insert(HeaderName::from_static("x-anchormailbox"), value);
+    }
+    headers
 }
 
 /// An answer that is too large or too slow is a matter of the calendar that was asked for: others go on.

@@ -176,6 +176,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[allow(clippy::needless_pass_by_value)]
     fn settings(url: &str, auth: serde_json::Value) -> Result<Settings, String> {
         let settings: Settings = serde_json::from_value(json!({ "url": url, "auth": auth }))
             .map_err(|error| error.to_string())?;

@@ -116,8 +116,8 @@ impl Inner {
             mark.expands = self.expands();
         }
         if !dirty && !request.full && mark.expands == Expands::No {
-            // There, changed exceptions leave no trace in SyncFolderItems.
-            dirty = self.newest(request, &mark.folder).await? != mark.newest;
+            // There, changed exceptions leave no trace in SyncFolderItems. What is deleted does.
+            dirty = self.newest(request, &mark.folder).await? > mark.newest;
         }
         let windows = if dirty || request.full {
             vec![request.window]

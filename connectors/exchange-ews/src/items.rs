@@ -6,7 +6,7 @@ use calbridge_core::connector::{Error, ErrorKind, Result, Scope};
 use calbridge_core::model::CalendarRef;
 
 use crate::error::WireError;
-use crate::request::{self, Properties};
+use crate::request::{self, FolderTarget, Properties};
 use crate::response::{Item, Message};
 use crate::source::Inner;
 
@@ -22,7 +22,11 @@ impl Inner {
     /// # Errors
     /// `Permission` where it may not be read.
     pub(crate) async fn folder_of(&self, calendar: &CalendarRef) -> Result<String> {
-        let body = request::get_folder(&self.target(calendar));
+        self.folder_at(calendar, &self.target(calendar)).await
+    }
+
+    async fn folder_at(&self, calendar: &CalendarRef, target: &FolderTarget) -> Result<String> {
+        let body = request::get_folder(target);
         let message = self.client.single(&calendar.address, &body).await?;
         let folder = message
             .folders
@@ -34,6 +38,35 @@ impl Inner {
             return Err(no_right());
         }
         Ok(folder.id)
+    }
+
+    /// Whether two ids mean the same folder. One folder's id may have several forms; the server brings them
+    /// into one.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    pub(crate) async fn is_same_folder(
+        &self,
+        calendar: &CalendarRef,
+        one: &str,
+        other: &str,
+    ) -> Result<bool> {
+        if one == other {
+            return Ok(true);
+        }
+        let one = FolderTarget::Id(one.to_owned());
+        let one = self.folder_at(calendar, &one).await?;
+        match self
+            .folder_at(calendar, &FolderTarget::Id(other.to_owned()))
+            .await
+        {
+            Ok(other) => Ok(one == other),
+            // A folder that is not there, or not ours to see, is another one.
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Permission) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads items: one result per id, in order.

@@ -49,6 +49,7 @@ mod recurrence;
 mod request;
 mod response;
 mod series;
+mod signin;
 mod soap;
 mod source;
 mod window;

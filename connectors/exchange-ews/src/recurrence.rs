@@ -146,11 +146,11 @@ impl Recurrence {
         }
         let from = from.max(self.start);
         let mut dates = Vec::new();
+        if from > last {
+            return dates;
+        }
         let mut period = self.period_of(from);
-        while from <= last {
-            let Some(found) = self.in_period(period) else {
-                break;
-            };
+        while let Some(found) = self.in_period(period) {
             if found.begins > last {
                 break;
             }
@@ -316,7 +316,7 @@ fn relative(month: Date, days: DayMask, index: Index) -> Option<Date> {
         Index::Second => all.nth(1),
         Index::Third => all.nth(2),
         Index::Fourth => all.nth(3),
-        Index::Last => all.last(),
+        Index::Last => all.next_back(),
     }
 }
 

@@ -158,11 +158,6 @@ impl Item {
             None => self.element == "CalendarItem",
         }
     }
-
-    /// Whether it is known to lie in another folder than `folder`.
-    pub(crate) fn is_elsewhere(&self, folder: &str) -> bool {
-        self.folder.as_deref().is_some_and(|own| own != folder)
-    }
 }
 
 /// Reads the content of an operation's answer.

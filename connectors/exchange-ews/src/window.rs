@@ -376,7 +376,12 @@ impl Inner {
             events.push(match found {
                 Err(error) => Err(error),
                 // Moved to another folder, deleted items among them.
-                Ok(found) if found.is_elsewhere(&folder) => Err(gone()),
+                Ok(found)
+                    if let Some(own) = &found.folder
+                        && !self.is_same_folder(calendar, &folder, own).await? =>
+                {
+                    Err(gone())
+                }
                 Ok(found) => match split_occurrence_id(&asked.id) {
                     Some((_, date)) => {
                         self.fetch_occurrence(calendar, &found, date, mapper)

@@ -196,6 +196,34 @@ async fn a_wrong_password_and_a_changed_one() {
 }
 
 #[tokio::test]
+async fn a_wrong_password_is_tried_once_by_many_calendars() {
+    let bench = bench().await;
+    bench
+        .exchange
+        .set_accounts(vec![Account::service("svc-calbridge", "new")]);
+    let reads = (0..8).map(|_| bench.read(request(ANNA, winter())));
+    for result in futures_util::future::join_all(reads).await {
+        let error = result.unwrap_err();
+        assert_eq!(
+            (error.kind, error.scope),
+            (ErrorKind::Auth, Scope::Connection)
+        );
+    }
+    assert_eq!(bench.requests(), 1, "more attempts would lock the account");
+    // Right again on the server's side: an operator's check opens the way.
+    bench
+        .exchange
+        .set_accounts(vec![Account::service("svc-calbridge", "sandbox")]);
+    assert!(bench.read(request(ANNA, winter())).await.is_err());
+    let scope = calbridge_core::connector::CheckScope {
+        now: common::at("2026-11-20T08:00:00Z"),
+        calendars: Vec::new(),
+    };
+    bench.connection.check(scope).await.unwrap();
+    bench.read_true(request(ANNA, winter())).await;
+}
+
+#[tokio::test]
 async fn a_missing_secret_is_a_mistake_in_the_configuration() {
     let bench = bench().await;
     bench.secrets.0.lock().unwrap().clear();

@@ -137,7 +137,7 @@ async fn k038_k039_k040_k041_one_occurrence_deleted_moved_or_set_free() {
             .unwrap();
         exchange
             .change_occurrence(series, dk("2026-12-28T09:00"), |it| {
-                it.free_busy = FreeBusy::Free
+                it.free_busy = FreeBusy::Free;
             })
             .unwrap();
         let second = after(&before, &first);
