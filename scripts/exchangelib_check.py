@@ -291,6 +291,55 @@ def _():
     assert mailbox.email_address == seeded["other"] and mailbox.name == "Bo Dahl"
 
 
+@check("items are created, changed and deleted")
+def _():
+    item = CalendarItem(
+        account=anna,
+        folder=calendar,
+        subject="Written",
+        start=EWSDateTime(2026, 6, 1, 9, 0, tzinfo=COPENHAGEN),
+        end=EWSDateTime(2026, 6, 1, 10, 0, tzinfo=COPENHAGEN),
+        categories=["Blue"],
+    )
+    item.save(send_meeting_invitations="SendToNone")
+    read = calendar.get(subject="Written")
+    assert as_utc(read.start) == instant("2026-06-01T07:00:00Z") and read.categories == ["Blue"], read.start
+    old = read.changekey
+    read.location = "Room 3"
+    read.save(update_fields=["location"], send_meeting_invitations="SendToNone")
+    assert read.changekey != old
+    assert calendar.get(subject="Written").location == "Room 3"
+    read.delete(send_meeting_cancellations="SendToNone")
+    assert not list(calendar.filter(subject="Written"))
+
+
+@check("occurrences are changed and deleted")
+def _():
+    from exchangelib.recurrence import Recurrence, WeeklyPattern
+
+    first = EWSDateTime(2026, 6, 1, 9, 0, tzinfo=COPENHAGEN)
+    CalendarItem(
+        account=anna,
+        folder=calendar,
+        subject="Written series",
+        start=first,
+        end=first + dt.timedelta(hours=1),
+        recurrence=Recurrence(pattern=WeeklyPattern(interval=1, weekdays=["Monday"]), start=first.date(), number=4),
+    ).save(send_meeting_invitations="SendToNone")
+    master = calendar.get(subject="Written series")
+    second = fetched(master.occurrence(index=2))
+    second.subject = "Another"
+    second.save(update_fields=["subject"], send_meeting_invitations="SendToNone")
+    fetched(master.occurrence(index=3)).delete(send_meeting_cancellations="SendToNone")
+    seen = calendar.view(start=EWSDateTime(2026, 6, 1, tzinfo=UTC), end=EWSDateTime(2026, 7, 1, tzinfo=UTC))
+    held = sorted((item.subject, item.type, item.start.day) for item in seen if item.uid == master.uid)
+    assert held == [
+        ("Another", "Exception", 8),
+        ("Written series", "Occurrence", 1),
+        ("Written series", "Occurrence", 22),
+    ], held
+
+
 if process:
     process.stdin.close()
     process.wait(timeout=10)

@@ -8,7 +8,8 @@ use std::error::Error;
 use std::io::Read as _;
 
 use calbridge_sandbox::exchange::{
-    Attendee, ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Pattern, Person, Range, Recurrence, Sensitivity, Zone,
+    Attendee, ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Pattern, Person, Range,
+    Recurrence, Sensitivity, Zone,
 };
 use calbridge_sandbox::server::ServerOptions;
 use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Pki};
@@ -29,9 +30,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         host: "localhost".to_owned(),
         ..ServerOptions::default()
     };
-    let exchange = ExchangeSandbox::start(ExchangeOptions { server, ..ExchangeOptions::default() }).await?;
+    let exchange = ExchangeSandbox::start(ExchangeOptions {
+        server,
+        ..ExchangeOptions::default()
+    })
+    .await?;
     seed(&exchange)?;
-    let (from, to) = ("2026-03-01T00:00:00Z".parse()?, "2026-05-01T00:00:00Z".parse()?);
+    let (from, to) = (
+        "2026-03-01T00:00:00Z".parse()?,
+        "2026-05-01T00:00:00Z".parse()?,
+    );
     let expected: Vec<serde_json::Value> = exchange
         .occurrences(ANNA, from, to)
         .into_iter()
@@ -72,7 +80,12 @@ fn seed(exchange: &ExchangeSandbox) -> Result<(), Box<dyn Error>> {
     exchange.add_person("Bo Dahl", BO)?;
     exchange.add_room("Room 3", "room3@kommune.example")?;
     let at = |subject: &str, day: i8, hour: i8| {
-        NewItem::at(subject, date(2026, 3, day).at(hour, 0, 0, 0), date(2026, 3, day).at(hour + 1, 0, 0, 0), &denmark)
+        NewItem::at(
+            subject,
+            date(2026, 3, day).at(hour, 0, 0, 0),
+            date(2026, 3, day).at(hour + 1, 0, 0, 0),
+            &denmark,
+        )
     };
     exchange.create(
         ANNA,
@@ -80,27 +93,71 @@ fn seed(exchange: &ExchangeSandbox) -> Result<(), Box<dyn Error>> {
             item.location = "Lokale 3".to_owned();
             item.sensitivity = Sensitivity::Private;
             item.categories = vec!["Red".to_owned()];
-            item.required = vec![Attendee { person: Person::new("Bo Dahl", BO), ..Attendee::default() }];
+            item.required = vec![Attendee {
+                person: Person::new("Bo Dahl", BO),
+                ..Attendee::default()
+            }];
             item.reminder = Some(15);
         }),
     )?;
     let cancelled = exchange.create(ANNA, at("Cancelled", 5, 9).uid("single-2"))?;
     exchange.cancel(cancelled)?;
-    exchange.create(ANNA, NewItem::all_day("Holiday", date(2026, 3, 24), 2, &denmark).uid("day-1").with(|item| item.free_busy = FreeBusy::OutOfOffice))?;
+    exchange.create(
+        ANNA,
+        NewItem::all_day("Holiday", date(2026, 3, 24), 2, &denmark)
+            .uid("day-1")
+            .with(|item| item.free_busy = FreeBusy::OutOfOffice),
+    )?;
     let weekly = Recurrence {
-        pattern: Pattern::Weekly { interval: 1, days: vec![Weekday::Monday, Weekday::Thursday], first_day: Weekday::Monday },
+        pattern: Pattern::Weekly {
+            interval: 1,
+            days: vec![Weekday::Monday, Weekday::Thursday],
+            first_day: Weekday::Monday,
+        },
         start: date(2026, 3, 2),
         range: Range::Numbered(12),
     };
     let series = exchange.create(ANNA, at("Weekly", 2, 9).uid("series-1").repeating(weekly))?;
-    exchange.change_occurrence(series, "2026-03-09T08:00:00Z".parse()?, |item| item.subject = "Weekly, moved".to_owned())?;
-    exchange.move_occurrence(series, "2026-03-09T08:00:00Z".parse()?, SignedDuration::from_hours(2))?;
+    exchange.change_occurrence(series, "2026-03-09T08:00:00Z".parse()?, |item| {
+        item.subject = "Weekly, moved".to_owned();
+    })?;
+    exchange.move_occurrence(
+        series,
+        "2026-03-09T08:00:00Z".parse()?,
+        SignedDuration::from_hours(2),
+    )?;
     exchange.delete_occurrence(series, "2026-03-16T08:00:00Z".parse()?)?;
-    let monthly = Recurrence { pattern: Pattern::AbsoluteMonthly { interval: 1, day: 31 }, start: date(2026, 1, 31), range: Range::NoEnd };
+    let monthly = Recurrence {
+        pattern: Pattern::AbsoluteMonthly {
+            interval: 1,
+            day: 31,
+        },
+        start: date(2026, 1, 31),
+        range: Range::NoEnd,
+    };
     let start = date(2026, 1, 31).at(14, 0, 0, 0);
-    exchange.create(ANNA, NewItem::at("Month's end", start, date(2026, 1, 31).at(15, 0, 0, 0), &denmark).uid("series-2").repeating(monthly))?;
-    let days = Recurrence { pattern: Pattern::AbsoluteYearly { month: 4, day: 10 }, start: date(2020, 4, 10), range: Range::NoEnd };
-    exchange.create(ANNA, NewItem::all_day("Birthday", date(2020, 4, 10), 1, &denmark).uid("series-3").repeating(days))?;
+    exchange.create(
+        ANNA,
+        NewItem::at(
+            "Month's end",
+            start,
+            date(2026, 1, 31).at(15, 0, 0, 0),
+            &denmark,
+        )
+        .uid("series-2")
+        .repeating(monthly),
+    )?;
+    let days = Recurrence {
+        pattern: Pattern::AbsoluteYearly { month: 4, day: 10 },
+        start: date(2020, 4, 10),
+        range: Range::NoEnd,
+    };
+    exchange.create(
+        ANNA,
+        NewItem::all_day("Birthday", date(2020, 4, 10), 1, &denmark)
+            .uid("series-3")
+            .repeating(days),
+    )?;
     exchange.create(BO, at("Bo's own", 6, 8).uid("bo-1"))?;
     Ok(())
 }

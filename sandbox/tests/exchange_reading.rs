@@ -493,13 +493,11 @@ async fn sign_in_impersonation_and_delegation_are_enforced() {
         assert_eq!(
             (answer.status, answer.codes()),
             (500, vec![code.to_owned()])
-        )
+        );
     };
     let mut client = Client::new(&exchange, BO);
-    (
-        "narrow".clone_into(&mut client.user),
-        "pw".clone_into(&mut client.password),
-    );
+    "narrow".clone_into(&mut client.user);
+    "pw".clone_into(&mut client.password);
     fault(&client.sync(None, 512).await, "ErrorImpersonateUserDenied");
     client.impersonate = Some(ANNA.to_owned());
     fault(&client.sync(None, 512).await, "ErrorInvalidRequest"); // the anchor still names Bo

@@ -13,7 +13,10 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn calendar(events: &str) -> String {
-    format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n{}END:VCALENDAR\r\n", events.replace('\n', "\r\n"))
+    format!(
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n{}END:VCALENDAR\r\n",
+        events.replace('\n', "\r\n")
+    )
 }
 
 const SERIES: &str = "BEGIN:VEVENT
@@ -38,9 +41,16 @@ END:VEVENT
 async fn a_series_with_exceptions_becomes_one_item() {
     let exchange = start(ExchangeOptions::default()).await;
     let report = exchange.seed_ics(ANNA, &calendar(SERIES)).unwrap();
-    assert_eq!((report.items.len(), report.problems.len()), (1, 0), "{report:?}");
+    assert_eq!(
+        (report.items.len(), report.problems.len()),
+        (1, 0),
+        "{report:?}"
+    );
     let found = exchange.occurrences(ANNA, at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
-    let starts: Vec<String> = found.iter().map(|occurrence| occurrence.start.to_string()).collect();
+    let starts: Vec<String> = found
+        .iter()
+        .map(|occurrence| occurrence.start.to_string())
+        .collect();
     assert_eq!(
         starts,
         [
@@ -55,15 +65,41 @@ async fn a_series_with_exceptions_becomes_one_item() {
         ]
     );
     assert_eq!(found[2].original_start, Some(at("2026-03-23T08:00:00Z")));
-    assert!(found.iter().all(|occurrence| occurrence.uid == "series@test"));
+    assert!(
+        found
+            .iter()
+            .all(|occurrence| occurrence.uid == "series@test")
+    );
     assert_eq!(found[0].sensitivity, Sensitivity::Private);
 
     let client = Client::new(&exchange, ANNA);
-    let view = client.view("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", None, &["calendar:Start"]).await;
+    let view = client
+        .view(
+            "2026-01-01T00:00:00Z",
+            "2027-01-01T00:00:00Z",
+            None,
+            &["calendar:Start"],
+        )
+        .await;
     assert_eq!(view.all("Start"), starts);
     let ids = client.sync(None, 512).await.ids();
-    let master = client.get(&ids, &["calendar:Recurrence", "calendar:StartTimeZoneId", "calendar:DeletedOccurrences"]).await;
-    assert!(master.one("Recurrence").contains("<t:EndDate>2026-04-27+02:00</t:EndDate>"), "{}", master.text);
+    let master = client
+        .get(
+            &ids,
+            &[
+                "calendar:Recurrence",
+                "calendar:StartTimeZoneId",
+                "calendar:DeletedOccurrences",
+            ],
+        )
+        .await;
+    assert!(
+        master
+            .one("Recurrence")
+            .contains("<t:EndDate>2026-04-27+02:00</t:EndDate>"),
+        "{}",
+        master.text
+    );
     assert_eq!(master.one("StartTimeZoneId"), "Romance Standard Time");
     assert_eq!(master.all("DeletedOccurrence").len(), 1);
 }
@@ -82,11 +118,28 @@ END:VEVENT
     let report = exchange.seed_ics(ANNA, &calendar(event)).unwrap();
     assert!(report.problems.is_empty(), "{report:?}");
     let client = Client::new(&exchange, ANNA);
-    let view = client.view("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", None, &["calendar:Start", "calendar:CalendarItemType"]).await;
+    let view = client
+        .view(
+            "2026-01-01T00:00:00Z",
+            "2027-01-01T00:00:00Z",
+            None,
+            &["calendar:Start", "calendar:CalendarItemType"],
+        )
+        .await;
     // iCalendar skips short months where Outlook would take their last day.
-    assert_eq!(view.all("Start"), ["2026-01-31T08:00:00Z", "2026-03-31T08:00:00Z", "2026-05-31T08:00:00Z", "2026-07-31T08:00:00Z"]);
+    assert_eq!(
+        view.all("Start"),
+        [
+            "2026-01-31T08:00:00Z",
+            "2026-03-31T08:00:00Z",
+            "2026-05-31T08:00:00Z",
+            "2026-07-31T08:00:00Z"
+        ]
+    );
     let ids = client.sync(None, 512).await.ids();
-    let master = client.get(&ids, &["calendar:Recurrence", "calendar:CalendarItemType"]).await;
+    let master = client
+        .get(&ids, &["calendar:Recurrence", "calendar:CalendarItemType"])
+        .await;
     assert_eq!(master.one("CalendarItemType"), "RecurringMaster");
     assert!(master.all("Recurrence").is_empty());
 }
@@ -131,14 +184,29 @@ END:VEVENT
     let report = exchange.seed_ics(ANNA, &calendar(events)).unwrap();
     assert!(report.problems.is_empty(), "{report:?}");
     let found = exchange.occurrences(ANNA, at("2026-06-01T00:00:00Z"), at("2026-08-01T00:00:00Z"));
-    assert_eq!((found[0].start, found[0].free_busy), (at("2026-07-01T07:00:00Z"), FreeBusy::OutOfOffice));
-    assert_eq!(found[1].dates, Some((jiff::civil::date(2026, 7, 2), jiff::civil::date(2026, 7, 4))));
-    assert_eq!((found[1].start, found[1].free_busy), (at("2026-07-01T22:00:00Z"), FreeBusy::Free));
-    assert_eq!((found[2].start, found[2].cancelled), (at("2026-07-05T07:00:00Z"), true));
+    assert_eq!(
+        (found[0].start, found[0].free_busy),
+        (at("2026-07-01T07:00:00Z"), FreeBusy::OutOfOffice)
+    );
+    assert_eq!(
+        found[1].dates,
+        Some((jiff::civil::date(2026, 7, 2), jiff::civil::date(2026, 7, 4)))
+    );
+    assert_eq!(
+        (found[1].start, found[1].free_busy),
+        (at("2026-07-01T22:00:00Z"), FreeBusy::Free)
+    );
+    assert_eq!(
+        (found[2].start, found[2].cancelled),
+        (at("2026-07-05T07:00:00Z"), true)
+    );
     let client = Client::new(&exchange, ANNA);
     let ids = client.sync(None, 512).await.ids();
     let zones = client.get(&ids, &["calendar:StartTimeZoneId"]).await;
-    assert_eq!(zones.all("StartTimeZoneId"), ["Romance Standard Time", "Romance Standard Time", "Our own"]);
+    assert_eq!(
+        zones.all("StartTimeZoneId"),
+        ["Romance Standard Time", "Romance Standard Time", "Our own"]
+    );
 }
 
 #[tokio::test]
@@ -151,17 +219,31 @@ async fn broken_events_are_reported_with_their_line_and_the_rest_goes_on() {
     );
     let report = exchange.seed_ics(ANNA, &calendar(&events)).unwrap();
     assert_eq!(report.items.len(), 1);
-    let problems: Vec<(usize, Reason)> = report.problems.iter().map(|problem| (problem.line, problem.reason)).collect();
-    assert_eq!(problems, [(4, Reason::Start), (12, Reason::Zone), (16, Reason::End)]);
-    let nothing = exchange.seed_ics(ANNA, "Dear Anna, here is the calendar.").unwrap();
+    let problems: Vec<(usize, Reason)> = report
+        .problems
+        .iter()
+        .map(|problem| (problem.line, problem.reason))
+        .collect();
+    assert_eq!(
+        problems,
+        [(4, Reason::Start), (12, Reason::Zone), (16, Reason::End)]
+    );
+    let nothing = exchange
+        .seed_ics(ANNA, "Dear Anna, here is the calendar.")
+        .unwrap();
     assert!(nothing.items.is_empty() && !nothing.problems.is_empty());
-    assert!(exchange.seed_ics("x@kommune.example", &calendar(good)).is_err());
+    assert!(
+        exchange
+            .seed_ics("x@kommune.example", &calendar(good))
+            .is_err()
+    );
 }
 
 /// Real files, where they are at hand: every one gives items or a problem, and the server's view equals the oracle.
 #[tokio::test]
 async fn real_calendars_expand_like_the_oracle() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/calendars");
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/calendars");
     if !folder.is_dir() {
         eprintln!("skipped: there are no shared calendars here");
         return;
@@ -171,18 +253,36 @@ async fn real_calendars_expand_like_the_oracle() {
     for (path, file) in &report.files {
         let file = file.as_ref().unwrap();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(!file.items.is_empty() || !file.problems.is_empty(), "{name}");
-        eprintln!("{name}: {} items{}", file.items.len(), file.problems.iter().map(|p| format!("; {p}")).collect::<String>());
+        assert!(
+            !file.items.is_empty() || !file.problems.is_empty(),
+            "{name}"
+        );
+        eprintln!(
+            "{name}: {} items{}",
+            file.items.len(),
+            file.problems
+                .iter()
+                .map(|p| format!("; {p}"))
+                .collect::<String>()
+        );
     }
     let client = Client::new(&exchange, ANNA);
     let mut compared = 0;
     for year in 1996..2036 {
         for half in [("01-01", "07-01"), ("07-01", "12-31")] {
-            let (from, to) = (format!("{year}-{}T00:00:00Z", half.0), format!("{year}-{}T00:00:00Z", half.1));
-            let view = client.view(&from, &to, None, &["calendar:Start", "calendar:End"]).await;
+            let (from, to) = (
+                format!("{year}-{}T00:00:00Z", half.0),
+                format!("{year}-{}T00:00:00Z", half.1),
+            );
+            let view = client
+                .view(&from, &to, None, &["calendar:Start", "calendar:End"])
+                .await;
             assert_eq!(view.codes(), ["NoError"], "{from}");
             let truth = exchange.occurrences(ANNA, at(&from), at(&to));
-            let starts: Vec<String> = truth.iter().map(|occurrence| occurrence.start.to_string()).collect();
+            let starts: Vec<String> = truth
+                .iter()
+                .map(|occurrence| occurrence.start.to_string())
+                .collect();
             assert_eq!(view.all("Start"), starts, "{from}");
             compared += starts.len();
         }

@@ -238,11 +238,11 @@ pub(crate) fn change(fault: &EwsFault, operation: &str, body: &mut Element) {
         }
         EwsFault::WrongTypes => walk(body, &mut |element| match element.local() {
             "Start" | "End" | "OriginalStart" | "RecurrenceId" | "LastModifiedTime" => {
-                "the day after".clone_into(&mut element.text)
+                "the day after".clone_into(&mut element.text);
             }
             "IsAllDayEvent" | "IsCancelled" => "perhaps".clone_into(&mut element.text),
             "NumberOfOccurrences" | "Interval" | "DayOfMonth" => {
-                "many".clone_into(&mut element.text)
+                "many".clone_into(&mut element.text);
             }
             _ => {}
         }),

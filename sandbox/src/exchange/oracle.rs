@@ -109,20 +109,42 @@ pub(crate) fn slots(rule: &SeriesRule, first: DateTime, until: DateTime) -> Vec<
 
 /// Expands iCalendar rules in wall clock (carried as if it were UTC, which has no gaps). With `first_counts` the start
 /// is an occurrence, and counted in COUNT, even where a rule does not give it (RFC 5545, DTSTART).
-pub(crate) fn ical_slots(first: DateTime, rules: &[String], dates: &[DateTime], until: DateTime, first_counts: bool) -> Vec<DateTime> {
-    let (Some(start), Some(end)) = (to_chrono(first), to_chrono(until)) else { return Vec::new() };
+pub(crate) fn ical_slots(
+    first: DateTime,
+    rules: &[String],
+    dates: &[DateTime],
+    until: DateTime,
+    first_counts: bool,
+) -> Vec<DateTime> {
+    let (Some(start), Some(end)) = (to_chrono(first), to_chrono(until)) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for rule in rules {
-        let Ok(parsed) = rule.parse::<RRule<Unvalidated>>() else { continue };
+        let Ok(parsed) = rule.parse::<RRule<Unvalidated>>() else {
+            continue;
+        };
         let count = parsed.get_count();
-        let Ok(validated) = parsed.validate(start) else { continue };
-        let mut slots: Vec<DateTime> =
-            RRuleSet::new(start).rrule(validated).before(end).all(MOST).dates.into_iter().filter_map(to_civil).collect();
+        let Ok(validated) = parsed.validate(start) else {
+            continue;
+        };
+        let mut slots: Vec<DateTime> = RRuleSet::new(start)
+            .rrule(validated)
+            .before(end)
+            .all(MOST)
+            .dates
+            .into_iter()
+            .filter_map(to_civil)
+            .collect();
         if first_counts
             && slots.first() != Some(&first)
             && let Some(count) = count
         {
-            slots.truncate(usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(1));
+            slots.truncate(
+                usize::try_from(count)
+                    .unwrap_or(usize::MAX)
+                    .saturating_sub(1),
+            );
         }
         found.extend(slots);
     }

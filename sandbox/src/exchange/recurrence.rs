@@ -164,9 +164,7 @@ impl Recurrence {
             }
             Pattern::AbsoluteMonthly { interval, day } => {
                 let day = *day;
-                Box::new(
-                    months(start, *interval).filter_map(move |month| Some(day_or_last(month, day))),
-                )
+                Box::new(months(start, *interval).map(move |month| day_or_last(month, day)))
             }
             Pattern::RelativeMonthly {
                 interval,
@@ -281,7 +279,7 @@ fn nth(month: Date, kind: DayKind, index: DayIndex) -> Option<Date> {
         DayIndex::Second => days.nth(1),
         DayIndex::Third => days.nth(2),
         DayIndex::Fourth => days.nth(3),
-        DayIndex::Last => days.last(),
+        DayIndex::Last => days.next_back(),
     }
 }
 

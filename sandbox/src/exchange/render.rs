@@ -687,7 +687,7 @@ fn first_and_last(master: &Item) -> (Option<Instance<'_>>, Option<Instance<'_>>)
     let last = if endless {
         None
     } else {
-        slots.last().or(first)
+        slots.next_back().or(first)
     };
     (
         first.and_then(|slot| master.instance(slot)),

@@ -157,7 +157,10 @@ pub(crate) fn validate(element: &Element) -> Result<(), Violation> {
 
 impl Grammar {
     fn check(&self, element: &Element, kind: &str) -> Result<(), Violation> {
-        let kind = element.get("xsi:type").filter(|named| self.types.contains_key(*named)).unwrap_or(kind);
+        let kind = element
+            .get("xsi:type")
+            .filter(|named| self.types.contains_key(*named))
+            .unwrap_or(kind);
         let Some(complex) = self.types.get(kind) else {
             if let Some(child) = element.children.first() {
                 return Err(Violation(format!(

@@ -182,9 +182,14 @@ impl Service {
                     "The request must name a schema version in RequestServerVersion.",
                 )
             })?;
-        let later = version.get("Version").is_some_and(|name| self.profile.knows_schema(name));
+        let later = version
+            .get("Version")
+            .is_some_and(|name| self.profile.knows_schema(name));
         if !later && schema::validate(version).is_err() {
-            return Err(EwsError::new("ErrorInvalidServerVersion", "The schema version that RequestServerVersion names is not known."));
+            return Err(EwsError::new(
+                "ErrorInvalidServerVersion",
+                "The schema version that RequestServerVersion names is not known.",
+            ));
         }
         for element in header.into_iter().flat_map(|header| &header.children) {
             if element.name.starts_with("t:") && element.name != version.name {
@@ -402,13 +407,26 @@ mod tests {
 
     fn service() -> Service {
         let mut store = Store::new(true);
-        let anna = store.add_mailbox("Anna", "anna@kommune.example", MailboxKind::Person).unwrap();
-        store.add_mailbox("Annette", "annette@kommune.example", MailboxKind::Person).unwrap();
+        let anna = store
+            .add_mailbox("Anna", "anna@kommune.example", MailboxKind::Person)
+            .unwrap();
+        store
+            .add_mailbox("Annette", "annette@kommune.example", MailboxKind::Person)
+            .unwrap();
         let item = |day: i8| {
-            NewItem::at("Møde", date(2026, 3, day).at(9, 0, 0, 0), date(2026, 3, day).at(10, 0, 0, 0), &Zone::denmark()).with(|item| {
+            NewItem::at(
+                "Møde",
+                date(2026, 3, day).at(9, 0, 0, 0),
+                date(2026, 3, day).at(10, 0, 0, 0),
+                &Zone::denmark(),
+            )
+            .with(|item| {
                 item.categories = vec!["Red".to_owned()];
                 item.location = "Room 3".to_owned();
-                item.required = vec![Attendee { person: Person::new("Bo", "bo@kommune.example"), ..Attendee::default() }];
+                item.required = vec![Attendee {
+                    person: Person::new("Bo", "bo@kommune.example"),
+                    ..Attendee::default()
+                }];
                 item.reminder = Some(15);
                 item.free_busy = FreeBusy::OutOfOffice;
             })
@@ -416,21 +434,61 @@ mod tests {
         store.create(anna, item(4)).unwrap();
         let patterns = [
             Pattern::Daily { interval: 2 },
-            Pattern::Weekly { interval: 1, days: vec![Weekday::Monday, Weekday::Friday], first_day: Weekday::Monday },
-            Pattern::AbsoluteMonthly { interval: 1, day: 31 },
-            Pattern::RelativeMonthly { interval: 1, kind: DayKind::Weekday, index: DayIndex::Last },
+            Pattern::Weekly {
+                interval: 1,
+                days: vec![Weekday::Monday, Weekday::Friday],
+                first_day: Weekday::Monday,
+            },
+            Pattern::AbsoluteMonthly {
+                interval: 1,
+                day: 31,
+            },
+            Pattern::RelativeMonthly {
+                interval: 1,
+                kind: DayKind::Weekday,
+                index: DayIndex::Last,
+            },
             Pattern::AbsoluteYearly { month: 2, day: 29 },
-            Pattern::RelativeYearly { month: 11, kind: DayKind::On(Weekday::Thursday), index: DayIndex::Fourth },
+            Pattern::RelativeYearly {
+                month: 11,
+                kind: DayKind::On(Weekday::Thursday),
+                index: DayIndex::Fourth,
+            },
         ];
-        for (pattern, range) in patterns.into_iter().zip([Range::NoEnd, Range::EndDate(date(2036, 6, 1)), Range::Numbered(9)].into_iter().cycle()) {
-            let series = store.create(anna, item(2).repeating(Recurrence { pattern, start: date(2026, 3, 2), range })).unwrap();
+        for (pattern, range) in patterns.into_iter().zip(
+            [
+                Range::NoEnd,
+                Range::EndDate(date(2036, 6, 1)),
+                Range::Numbered(9),
+            ]
+            .into_iter()
+            .cycle(),
+        ) {
+            let series = store
+                .create(
+                    anna,
+                    item(2).repeating(Recurrence {
+                        pattern,
+                        start: date(2026, 3, 2),
+                        range,
+                    }),
+                )
+                .unwrap();
             let slots: Vec<_> = {
                 let item = store.item(series).unwrap();
                 let from = item.appointment.start;
-                let to = from.checked_add(jiff::SignedDuration::from_hours(24 * 1600)).unwrap();
-                item.instances(from, to).iter().map(|instance| instance.slot).take(3).collect()
+                let to = from
+                    .checked_add(SignedDuration::from_hours(24 * 1600))
+                    .unwrap();
+                item.instances(from, to)
+                    .iter()
+                    .map(|instance| instance.slot)
+                    .take(3)
+                    .collect()
             };
-            store.update_occurrence(series, slots[1], |item| item.subject.push('!')).unwrap();
+            store
+                .update_occurrence(series, slots[1], |item| item.subject.push('!'))
+                .unwrap();
             store.delete_occurrence(series, slots[2]).unwrap();
         }
         Service {
@@ -461,14 +519,27 @@ mod tests {
             uri: PATH.parse().unwrap(),
             headers,
             body: document.into(),
-            peer: Peer { address: "127.0.0.1:1".parse().unwrap(), certificate: None, connection: 1 },
+            peer: Peer {
+                address: "127.0.0.1:1".parse().unwrap(),
+                certificate: None,
+                connection: 1,
+            },
         };
-        let Reply::Http(response) = service.respond(request).await else { panic!("no ordinary answer") };
-        let Body::Full(bytes) = response.body else { panic!("no complete body") };
+        let Reply::Http(response) = service.respond(request).await else {
+            panic!("no ordinary answer")
+        };
+        let Body::Full(bytes) = response.body else {
+            panic!("no complete body")
+        };
         let root = xml::parse(&bytes).unwrap();
         let version = root.child("s:Header").unwrap().children.first().unwrap();
         schema::validate(version).unwrap();
-        root.child("s:Body").unwrap().children.first().unwrap().clone()
+        root.child("s:Body")
+            .unwrap()
+            .children
+            .first()
+            .unwrap()
+            .clone()
     }
 
     #[tokio::test]
@@ -483,7 +554,10 @@ mod tests {
         let changes = feed.children[0].children[0].child("m:Changes").unwrap();
         assert_eq!(changes.children.len(), 7);
         for change in &changes.children {
-            change.children[0].child("t:ItemId").unwrap().write(&mut ids);
+            change.children[0]
+                .child("t:ItemId")
+                .unwrap()
+                .write(&mut ids);
         }
         let bodies = [
             format!("<m:GetItem>{all}<m:ItemIds>{ids}<t:ItemId Id=\"AAMkx\"/></m:ItemIds></m:GetItem>"),
@@ -498,9 +572,21 @@ mod tests {
         ];
         for body in bodies {
             let answer = ask(&service, &body).await;
-            schema::validate(&answer).unwrap_or_else(|violation| panic!("{violation} in the answer to {body}"));
+            schema::validate(&answer)
+                .unwrap_or_else(|violation| panic!("{violation} in the answer to {body}"));
         }
-        let items = ask(&service, &format!("<m:GetItem>{all}<m:ItemIds>{ids}</m:ItemIds></m:GetItem>")).await;
-        assert_eq!(items.children[0].children.iter().filter(|message| message.get("ResponseClass") == Some("Success")).count(), 7);
+        let items = ask(
+            &service,
+            &format!("<m:GetItem>{all}<m:ItemIds>{ids}</m:ItemIds></m:GetItem>"),
+        )
+        .await;
+        assert_eq!(
+            items.children[0]
+                .children
+                .iter()
+                .filter(|message| message.get("ResponseClass") == Some("Success"))
+                .count(),
+            7
+        );
     }
 }

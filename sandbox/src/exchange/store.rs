@@ -481,7 +481,10 @@ impl Item {
     pub(crate) fn restart(&mut self) -> Result<(), StoreError> {
         let first = self.appointment.local_start().date();
         let rule = self.series.take().map(|series| match series.rule {
-            SeriesRule::Ews(recurrence) => SeriesRule::Ews(Recurrence { start: first, ..recurrence }),
+            SeriesRule::Ews(recurrence) => SeriesRule::Ews(Recurrence {
+                start: first,
+                ..recurrence
+            }),
             other @ SeriesRule::Other { .. } => other,
         });
         self.set_rule(rule)
@@ -489,11 +492,22 @@ impl Item {
 
     /// The starts of the occurrences before and after one.
     pub(crate) fn neighbours(&self, slot: DateTime) -> (Option<Timestamp>, Option<Timestamp>) {
-        let Some(series) = &self.series else { return (None, None) };
-        let far = slot.checked_add(jiff::Span::new().years(20)).unwrap_or(DateTime::MAX);
+        let Some(series) = &self.series else {
+            return (None, None);
+        };
+        let far = slot
+            .checked_add(jiff::Span::new().years(20))
+            .unwrap_or(DateTime::MAX);
         let slots = series.rule.slots(self.appointment.local_start(), far);
-        let start = |slot: &DateTime| self.instance(*slot).map(|instance| instance.appointment.start);
-        let before = slots.iter().rev().filter(|other| **other < slot).find_map(start);
+        let start = |slot: &DateTime| {
+            self.instance(*slot)
+                .map(|instance| instance.appointment.start)
+        };
+        let before = slots
+            .iter()
+            .rev()
+            .filter(|other| **other < slot)
+            .find_map(start);
         let after = slots.iter().filter(|other| **other > slot).find_map(start);
         (before, after)
     }

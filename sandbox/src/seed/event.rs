@@ -1,8 +1,9 @@
 //! From a VEVENT to a calendar item.
 
 use calcard::icalendar::{
-    ICalendarClassification, ICalendarComponent, ICalendarEntry, ICalendarParameterName, ICalendarParameterValue, ICalendarParticipationRole,
-    ICalendarParticipationStatus, ICalendarProperty, ICalendarStatus, ICalendarTransparency, ICalendarUserTypes, ICalendarValue,
+    ICalendarClassification, ICalendarComponent, ICalendarEntry, ICalendarParameterName,
+    ICalendarParameterValue, ICalendarParticipationRole, ICalendarParticipationStatus,
+    ICalendarProperty, ICalendarStatus, ICalendarTransparency, ICalendarUserTypes, ICalendarValue,
 };
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::rule::{Skipped, civil, series};
 use super::zones::Zones;
 use super::{Reason, SeedEvent};
-use crate::exchange::{Answer, Appointment, Attendee, ExchangeSandbox, FreeBusy, ItemHandle, NewItem, Person, Sensitivity, StoreError, Zone};
+use crate::exchange::{
+    Answer, Appointment, Attendee, ExchangeSandbox, FreeBusy, ItemHandle, NewItem, Person,
+    Sensitivity, StoreError, Zone,
+};
 
 /// A changed occurrence, named by its RECURRENCE-ID.
 #[derive(Debug)]
@@ -30,7 +34,10 @@ enum Time {
 /// Reads one VEVENT by itself. An override comes out as an event whose only change is itself.
 pub(super) fn read(component: &ICalendarComponent, zones: &Zones) -> Result<SeedEvent, Reason> {
     let start = entry(component, &ICalendarProperty::Dtstart).ok_or(Reason::Start)?;
-    let start = times(start, zones, Reason::Start)?.into_iter().next().ok_or(Reason::Start)?;
+    let start = times(start, zones, Reason::Start)?
+        .into_iter()
+        .next()
+        .ok_or(Reason::Start)?;
     let mut appointment = period(component, zones, &start)?;
     content(component, &mut appointment);
     let zone = appointment.start_zone.clone();
@@ -45,31 +52,58 @@ pub(super) fn read(component: &ICalendarComponent, zones: &Zones) -> Result<Seed
         .collect::<Result<_, _>>()?;
     let mut dates = Vec::new();
     for entry in component.properties(&ICalendarProperty::Rdate) {
-        dates.extend(times(entry, zones, Reason::Rule)?.iter().map(|time| wall(time, first, &zone)));
+        dates.extend(
+            times(entry, zones, Reason::Rule)?
+                .iter()
+                .map(|time| wall(time, first, &zone)),
+        );
     }
     let mut deleted = Vec::new();
     for entry in component.properties(&ICalendarProperty::Exdate) {
         // An empty EXDATE, as some servers write it, deletes nothing.
-        deleted.extend(times(entry, zones, Reason::Rule).unwrap_or_default().iter().map(point));
+        deleted.extend(
+            times(entry, zones, Reason::Rule)
+                .unwrap_or_default()
+                .iter()
+                .map(point),
+        );
     }
     let uid = text(component, &ICalendarProperty::Uid).map(str::to_owned);
-    let mut item = NewItem { uid: uid.clone(), ..NewItem::new(appointment.clone()) };
+    let mut item = NewItem {
+        uid: uid.clone(),
+        ..NewItem::new(appointment.clone())
+    };
     let mut changed = Vec::new();
     match entry(component, &ICalendarProperty::RecurrenceId) {
         Some(entry) => {
-            let original = times(entry, zones, Reason::RecurrenceId)?.first().map(point).ok_or(Reason::RecurrenceId)?;
-            changed.push(Changed { original, appointment, uid });
+            let original = times(entry, zones, Reason::RecurrenceId)?
+                .first()
+                .map(point)
+                .ok_or(Reason::RecurrenceId)?;
+            changed.push(Changed {
+                original,
+                appointment,
+                uid,
+            });
         }
         None => item.series = series(&rules, dates, first, &zone)?,
     }
-    Ok(SeedEvent { item, deleted, changed })
+    Ok(SeedEvent {
+        item,
+        deleted,
+        changed,
+    })
 }
 
 /// Puts overrides with the series of the same UID; those without a series stay single items.
 pub(super) fn join(events: Vec<(usize, SeedEvent)>) -> Vec<(usize, SeedEvent)> {
-    let (overrides, mut items): (Vec<_>, Vec<_>) = events.into_iter().partition(|(_, event)| !event.changed.is_empty());
+    let (overrides, mut items): (Vec<_>, Vec<_>) = events
+        .into_iter()
+        .partition(|(_, event)| !event.changed.is_empty());
     for (line, mut event) in overrides {
-        let master = items.iter_mut().find(|(_, item)| item.item.series.is_some() && item.item.uid.is_some() && item.item.uid == event.item.uid);
+        let master = items.iter_mut().find(|(_, item)| {
+            item.item.series.is_some() && item.item.uid.is_some() && item.item.uid == event.item.uid
+        });
         match master {
             Some((_, master)) => master.changed.append(&mut event.changed),
             None => {
@@ -87,8 +121,16 @@ impl ExchangeSandbox {
     }
 
     /// Creates an item with its exceptions as one change.
-    pub(super) fn create_series(&self, address: &str, event: SeedEvent) -> Result<ItemHandle, StoreError> {
-        let SeedEvent { item, deleted, changed } = event;
+    pub(super) fn create_series(
+        &self,
+        address: &str,
+        event: SeedEvent,
+    ) -> Result<ItemHandle, StoreError> {
+        let SeedEvent {
+            item,
+            deleted,
+            changed,
+        } = event;
         let item = self.create(address, item)?;
         let mut orphans = Vec::new();
         for skipped in deleted {
@@ -98,44 +140,71 @@ impl ExchangeSandbox {
         }
         for change in changed {
             match self.original_start(item, change.original)? {
-                Some(original) => self.change_occurrence(item, original, |appointment| *appointment = change.appointment)?,
+                Some(original) => self.change_occurrence(item, original, |appointment| {
+                    *appointment = change.appointment;
+                })?,
                 None => orphans.push(change),
             }
         }
         // An override of an occurrence that the rule does not give is still an appointment.
         for orphan in orphans {
-            self.create(address, NewItem { uid: orphan.uid, ..NewItem::new(orphan.appointment) })?;
+            self.create(
+                address,
+                NewItem {
+                    uid: orphan.uid,
+                    ..NewItem::new(orphan.appointment)
+                },
+            )?;
         }
         Ok(item)
     }
 
     /// The original start of the occurrence that a time of the file means.
-    fn original_start(&self, item: ItemHandle, point: Skipped) -> Result<Option<Timestamp>, StoreError> {
+    fn original_start(
+        &self,
+        item: ItemHandle,
+        point: Skipped,
+    ) -> Result<Option<Timestamp>, StoreError> {
         self.store(|store| {
             let item = store.item(item.0)?;
-            let Some(series) = &item.series else { return Ok(None) };
+            let Some(series) = &item.series else {
+                return Ok(None);
+            };
             let until = match point {
                 Skipped::Day(day) => day.at(23, 59, 59, 0),
                 Skipped::At(at) => item.slot_of(at),
             };
             let slots = series.rule.slots(item.appointment.local_start(), until);
-            let found = slots.into_iter().filter(|slot| !series.deleted.contains(slot)).find(|slot| point.means(*slot, item.slot_instant(*slot)));
+            let found = slots
+                .into_iter()
+                .filter(|slot| !series.deleted.contains(slot))
+                .find(|slot| point.means(*slot, item.slot_instant(*slot)));
             Ok(found.map(|slot| item.slot_instant(slot)))
         })
     }
 }
 
-fn entry<'a>(component: &'a ICalendarComponent, name: &ICalendarProperty) -> Option<&'a ICalendarEntry> {
+fn entry<'a>(
+    component: &'a ICalendarComponent,
+    name: &ICalendarProperty,
+) -> Option<&'a ICalendarEntry> {
     component.property(name)
 }
 
 fn text<'a>(component: &'a ICalendarComponent, name: &ICalendarProperty) -> Option<&'a str> {
-    component.property(name)?.values.first()?.as_text().filter(|text| !text.is_empty())
+    component
+        .property(name)?
+        .values
+        .first()?
+        .as_text()
+        .filter(|text| !text.is_empty())
 }
 
 /// The times of a property, in their zones.
 fn times(entry: &ICalendarEntry, zones: &Zones, reason: Reason) -> Result<Vec<Time>, Reason> {
-    let tzid = entry.parameters(&ICalendarParameterName::Tzid).find_map(ICalendarParameterValue::as_text);
+    let tzid = entry
+        .parameters(&ICalendarParameterName::Tzid)
+        .find_map(ICalendarParameterValue::as_text);
     let mut found = Vec::new();
     for value in &entry.values {
         let value = match value {
@@ -150,7 +219,11 @@ fn times(entry: &ICalendarEntry, zones: &Zones, reason: Reason) -> Result<Vec<Ti
                     (None, Some(tzid)) => zones.find(tzid).ok_or(Reason::Zone)?,
                     (None, None) => zones.home.clone(),
                 };
-                let instant = zone.rules().to_ambiguous_timestamp(wall).compatible().map_err(|_| reason)?;
+                let instant = zone
+                    .rules()
+                    .to_ambiguous_timestamp(wall)
+                    .compatible()
+                    .map_err(|_| reason)?;
                 found.push(Time::At(instant, zone));
             }
         }
@@ -173,18 +246,33 @@ fn wall(time: &Time, first: DateTime, zone: &Zone) -> DateTime {
 }
 
 /// Start, end, zones and whether it is all day.
-fn period(component: &ICalendarComponent, zones: &Zones, start: &Time) -> Result<Appointment, Reason> {
+fn period(
+    component: &ICalendarComponent,
+    zones: &Zones,
+    start: &Time,
+) -> Result<Appointment, Reason> {
     let end = match entry(component, &ICalendarProperty::Dtend) {
         Some(entry) => times(entry, zones, Reason::End)?.into_iter().next(),
         None => None,
     };
-    let length = match component.property(&ICalendarProperty::Duration).and_then(|entry| entry.values.first()) {
-        Some(ICalendarValue::Duration(duration)) => Some(SignedDuration::from_secs(duration.as_seconds())),
+    let length = match component
+        .property(&ICalendarProperty::Duration)
+        .and_then(|entry| entry.values.first())
+    {
+        Some(ICalendarValue::Duration(duration)) => {
+            Some(SignedDuration::from_secs(duration.as_seconds()))
+        }
         Some(_) => return Err(Reason::End),
         None => None,
     };
-    let midnight = |day: Date, zone: &Zone| zone.rules().to_ambiguous_timestamp(day.at(0, 0, 0, 0)).compatible().map_err(|_| Reason::End);
-    let all_day_flag = x_property(component, "X-MICROSOFT-CDO-ALLDAYEVENT").is_some_and(|value| value.eq_ignore_ascii_case("TRUE"));
+    let midnight = |day: Date, zone: &Zone| {
+        zone.rules()
+            .to_ambiguous_timestamp(day.at(0, 0, 0, 0))
+            .compatible()
+            .map_err(|_| Reason::End)
+    };
+    let all_day_flag = x_property(component, "X-MICROSOFT-CDO-ALLDAYEVENT")
+        .is_some_and(|value| value.eq_ignore_ascii_case("TRUE"));
     let mut appointment = match (start, end) {
         (Time::Day(first), end) => {
             let zone = &zones.home;
@@ -198,8 +286,13 @@ fn period(component: &ICalendarComponent, zones: &Zones, start: &Time) -> Result
                 return Err(Reason::End);
             }
             // An end on the first day itself means that day.
-            let last = if last == *first { first.tomorrow().map_err(|_| Reason::End)? } else { last };
-            let mut appointment = Appointment::new("", midnight(*first, zone)?, midnight(last, zone)?, zone);
+            let last = if last == *first {
+                first.tomorrow().map_err(|_| Reason::End)?
+            } else {
+                last
+            };
+            let mut appointment =
+                Appointment::new("", midnight(*first, zone)?, midnight(last, zone)?, zone);
             appointment.all_day = true;
             appointment
         }
@@ -207,7 +300,12 @@ fn period(component: &ICalendarComponent, zones: &Zones, start: &Time) -> Result
             let (last, end_zone) = match (end, length) {
                 (Some(Time::At(last, end_zone)), _) => (last, end_zone),
                 (Some(Time::Day(day)), _) => (midnight(day, zone)?, zone.clone()),
-                (None, length) => (first.checked_add(length.unwrap_or_default()).map_err(|_| Reason::End)?, zone.clone()),
+                (None, length) => (
+                    first
+                        .checked_add(length.unwrap_or_default())
+                        .map_err(|_| Reason::End)?,
+                    zone.clone(),
+                ),
             };
             if last < *first {
                 return Err(Reason::End);
@@ -218,7 +316,8 @@ fn period(component: &ICalendarComponent, zones: &Zones, start: &Time) -> Result
         }
     };
     if all_day_flag && !appointment.all_day {
-        let midnights = appointment.local_start().time() == jiff::civil::Time::midnight() && appointment.local_end().time() == jiff::civil::Time::midnight();
+        let midnights = appointment.local_start().time() == jiff::civil::Time::midnight()
+            && appointment.local_end().time() == jiff::civil::Time::midnight();
         appointment.all_day = midnights && appointment.start < appointment.end;
     }
     Ok(appointment)
@@ -229,8 +328,13 @@ fn content(component: &ICalendarComponent, appointment: &mut Appointment) {
     appointment.subject = own(&ICalendarProperty::Summary);
     appointment.location = own(&ICalendarProperty::Location);
     appointment.body = own(&ICalendarProperty::Description);
-    let sequence = component.property(&ICalendarProperty::Sequence).and_then(|entry| entry.values.first()).and_then(ICalendarValue::as_integer);
-    appointment.sequence = sequence.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    let sequence = component
+        .property(&ICalendarProperty::Sequence)
+        .and_then(|entry| entry.values.first())
+        .and_then(ICalendarValue::as_integer);
+    appointment.sequence = sequence
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(0);
     appointment.categories = component
         .properties(&ICalendarProperty::Categories)
         .flat_map(|entry| &entry.values)
@@ -240,21 +344,42 @@ fn content(component: &ICalendarComponent, appointment: &mut Appointment) {
         .collect();
     appointment.cancelled = component.status() == Some(&ICalendarStatus::Cancelled);
     appointment.free_busy = free_busy(component, appointment.cancelled);
-    appointment.sensitivity = match component.property(&ICalendarProperty::Class).and_then(|entry| entry.values.first()) {
-        Some(ICalendarValue::Classification(ICalendarClassification::Private)) => Sensitivity::Private,
-        Some(ICalendarValue::Classification(ICalendarClassification::Confidential)) => Sensitivity::Confidential,
+    appointment.sensitivity = match component
+        .property(&ICalendarProperty::Class)
+        .and_then(|entry| entry.values.first())
+    {
+        Some(ICalendarValue::Classification(ICalendarClassification::Private)) => {
+            Sensitivity::Private
+        }
+        Some(ICalendarValue::Classification(ICalendarClassification::Confidential)) => {
+            Sensitivity::Confidential
+        }
         _ => Sensitivity::Normal,
     };
-    appointment.organizer = component.property(&ICalendarProperty::Organizer).map(person);
+    appointment.organizer = component
+        .property(&ICalendarProperty::Organizer)
+        .map(person);
     for entry in component.properties(&ICalendarProperty::Attendee) {
-        let attendee = Attendee { person: person(entry), answer: answer(entry) };
+        let attendee = Attendee {
+            person: person(entry),
+            answer: answer(entry),
+        };
         let role = entry.parameter(&ICalendarParameterName::Role);
         let kind = entry.parameter(&ICalendarParameterName::Cutype);
         let list = match (kind, role) {
-            (Some(ICalendarParameterValue::Cutype(ICalendarUserTypes::Room | ICalendarUserTypes::Resource)), _) => &mut appointment.resources,
-            (_, Some(ICalendarParameterValue::Role(ICalendarParticipationRole::OptParticipant | ICalendarParticipationRole::NonParticipant))) => {
-                &mut appointment.optional
-            }
+            (
+                Some(ICalendarParameterValue::Cutype(
+                    ICalendarUserTypes::Room | ICalendarUserTypes::Resource,
+                )),
+                _,
+            ) => &mut appointment.resources,
+            (
+                _,
+                Some(ICalendarParameterValue::Role(
+                    ICalendarParticipationRole::OptParticipant
+                    | ICalendarParticipationRole::NonParticipant,
+                )),
+            ) => &mut appointment.optional,
             _ => &mut appointment.required,
         };
         list.push(attendee);
@@ -277,7 +402,11 @@ fn free_busy(component: &ICalendarComponent, cancelled: bool) -> FreeBusy {
     if component.transparency() == Some(&ICalendarTransparency::Transparent) {
         return FreeBusy::Free;
     }
-    if component.status() == Some(&ICalendarStatus::Tentative) { FreeBusy::Tentative } else { FreeBusy::Busy }
+    if component.status() == Some(&ICalendarStatus::Tentative) {
+        FreeBusy::Tentative
+    } else {
+        FreeBusy::Busy
+    }
 }
 
 fn x_property<'a>(component: &'a ICalendarComponent, name: &str) -> Option<&'a str> {
@@ -287,16 +416,24 @@ fn x_property<'a>(component: &'a ICalendarComponent, name: &str) -> Option<&'a s
 
 fn person(entry: &ICalendarEntry) -> Person {
     let address = entry.calendar_address().unwrap_or_default();
-    let name = entry.parameters(&ICalendarParameterName::Cn).find_map(ICalendarParameterValue::as_text).unwrap_or(address);
+    let name = entry
+        .parameters(&ICalendarParameterName::Cn)
+        .find_map(ICalendarParameterValue::as_text)
+        .unwrap_or(address);
     Person::new(name, address)
 }
 
 fn answer(entry: &ICalendarEntry) -> Answer {
     match entry.parameter(&ICalendarParameterName::Partstat) {
-        Some(ICalendarParameterValue::Partstat(ICalendarParticipationStatus::Accepted)) => Answer::Accept,
-        Some(ICalendarParameterValue::Partstat(ICalendarParticipationStatus::Declined)) => Answer::Decline,
-        Some(ICalendarParameterValue::Partstat(ICalendarParticipationStatus::Tentative)) => Answer::Tentative,
+        Some(ICalendarParameterValue::Partstat(ICalendarParticipationStatus::Accepted)) => {
+            Answer::Accept
+        }
+        Some(ICalendarParameterValue::Partstat(ICalendarParticipationStatus::Declined)) => {
+            Answer::Decline
+        }
+        Some(ICalendarParameterValue::Partstat(ICalendarParticipationStatus::Tentative)) => {
+            Answer::Tentative
+        }
         _ => Answer::NoResponseReceived,
     }
 }
-

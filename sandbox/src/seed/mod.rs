@@ -92,7 +92,10 @@ impl ExchangeSandbox {
         for (line, event) in events {
             match self.create_series(address, event) {
                 Ok(item) => items.push(item),
-                Err(error) => problems.push(SeedProblem { line, reason: error.into() }),
+                Err(error) => problems.push(SeedProblem {
+                    line,
+                    reason: error.into(),
+                }),
             }
         }
         problems.sort_by_key(|problem| problem.line);
@@ -105,8 +108,10 @@ impl ExchangeSandbox {
     /// The file cannot be read, or there is no such mailbox.
     pub fn seed_ics_file(&self, address: &str, path: &Path) -> Result<SeedReport, SeedError> {
         let bytes = std::fs::read(path)?;
-        let text = String::from_utf8(bytes).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
-        self.seed_ics(address, &text).map_err(|error| SeedError(std::io::Error::other(error)))
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
+        self.seed_ics(address, &text)
+            .map_err(|error| SeedError(std::io::Error::other(error)))
     }
 
     /// Fills a mailbox from every `.ics` file of a folder.
@@ -114,8 +119,13 @@ impl ExchangeSandbox {
     /// # Errors
     /// The folder cannot be read. A file that cannot be read stands in the report, and the rest goes on.
     pub fn seed_ics_folder(&self, address: &str, folder: &Path) -> Result<FolderReport, SeedError> {
-        let mut paths = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ics")));
+        let mut paths = std::fs::read_dir(folder)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()?;
+        paths.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension.eq_ignore_ascii_case("ics"))
+        });
         paths.sort();
         let files = paths
             .into_iter()
@@ -144,20 +154,35 @@ fn read(text: &str, home: &Zone) -> (Vec<(usize, SeedEvent)>, Vec<SeedProblem>) 
     loop {
         match parser.entry() {
             Entry::ICalendar(calendar) => calendars.push(calendar),
-            Entry::InvalidLine(line) => problems.push(SeedProblem { line: line_of(text, &line), reason: Reason::Line }),
+            Entry::InvalidLine(line) => problems.push(SeedProblem {
+                line: line_of(text, &line),
+                reason: Reason::Line,
+            }),
             Entry::UnexpectedComponentEnd { .. } | Entry::UnterminatedComponent(_) => {
-                problems.push(SeedProblem { line: text.lines().count().max(1), reason: Reason::Component });
+                problems.push(SeedProblem {
+                    line: text.lines().count().max(1),
+                    reason: Reason::Component,
+                });
             }
             Entry::Eof => break,
             _ => {}
         }
     }
-    let components: Vec<&ICalendarComponent> = calendars.iter().flat_map(|calendar| &calendar.components).collect();
+    let components: Vec<&ICalendarComponent> = calendars
+        .iter()
+        .flat_map(|calendar| &calendar.components)
+        .collect();
     let zones = zones::Zones::new(home.clone(), components.iter().copied());
-    let lines: Vec<usize> =
-        text.lines().enumerate().filter(|(_, line)| line.trim().eq_ignore_ascii_case("BEGIN:VEVENT")).map(|(index, _)| index + 1).collect();
+    let lines: Vec<usize> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.trim().eq_ignore_ascii_case("BEGIN:VEVENT"))
+        .map(|(index, _)| index + 1)
+        .collect();
     let mut events = Vec::new();
-    let found = components.iter().filter(|component| component.component_type == ICalendarComponentType::VEvent);
+    let found = components
+        .iter()
+        .filter(|component| component.component_type == ICalendarComponentType::VEvent);
     for (index, component) in found.enumerate() {
         let line = lines.get(index).copied().unwrap_or(1);
         match event::read(component, &zones) {
@@ -166,12 +191,17 @@ fn read(text: &str, home: &Zone) -> (Vec<(usize, SeedEvent)>, Vec<SeedProblem>) 
         }
     }
     if events.is_empty() && problems.is_empty() {
-        problems.push(SeedProblem { line: 1, reason: Reason::NoCalendar });
+        problems.push(SeedProblem {
+            line: 1,
+            reason: Reason::NoCalendar,
+        });
     }
     (event::join(events), problems)
 }
 
 fn line_of(text: &str, line: &str) -> usize {
     let wanted = line.trim();
-    text.lines().position(|candidate| candidate.trim() == wanted).map_or(1, |index| index + 1)
+    text.lines()
+        .position(|candidate| candidate.trim() == wanted)
+        .map_or(1, |index| index + 1)
 }

@@ -1,7 +1,9 @@
 //! From RRULE to what EWS can say.
 
 use calcard::common::PartialDateTime;
-use calcard::icalendar::{ICalendarDay, ICalendarFrequency, ICalendarRecurrenceRule, ICalendarWeekday};
+use calcard::icalendar::{
+    ICalendarDay, ICalendarFrequency, ICalendarRecurrenceRule, ICalendarWeekday,
+};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Weekday};
 
@@ -32,11 +34,22 @@ impl Skipped {
 
 /// A date or a date with a time.
 pub(super) fn civil(value: &PartialDateTime) -> Option<(Date, Option<DateTime>)> {
-    let day = Date::new(i16::try_from(value.year?).ok()?, i8::try_from(value.month?).ok()?, i8::try_from(value.day?).ok()?).ok()?;
-    let Some(hour) = value.hour else { return Some((day, None)) };
+    let day = Date::new(
+        i16::try_from(value.year?).ok()?,
+        i8::try_from(value.month?).ok()?,
+        i8::try_from(value.day?).ok()?,
+    )
+    .ok()?;
+    let Some(hour) = value.hour else {
+        return Some((day, None));
+    };
     // A leap second is written down to the second before it.
     let second = value.second.unwrap_or(0).min(59);
-    let (hour, minute, second) = (i8::try_from(hour).ok()?, i8::try_from(value.minute.unwrap_or(0)).ok()?, i8::try_from(second).ok()?);
+    let (hour, minute, second) = (
+        i8::try_from(hour).ok()?,
+        i8::try_from(value.minute.unwrap_or(0)).ok()?,
+        i8::try_from(second).ok()?,
+    );
     let time = jiff::civil::Time::new(hour, minute, second, 0).ok()?;
     Some((day, Some(day.to_datetime(time))))
 }
@@ -57,7 +70,10 @@ pub(super) fn series(
         oracle::check_rule(&text, first).map_err(|_| Reason::Rule)?;
         texts.push(text);
     }
-    let original = SeriesRule::Other { rules: texts, dates };
+    let original = SeriesRule::Other {
+        rules: texts,
+        dates,
+    };
     if let ([rule], SeriesRule::Other { dates, .. }) = (rules, &original)
         && dates.is_empty()
         && let Some(translated) = translate(rule, first, &original)
@@ -69,7 +85,10 @@ pub(super) fn series(
 
 /// The rule as text, with UNTIL on the clock of the series.
 fn text(rule: &ICalendarRecurrenceRule, first: DateTime, zone: &Zone) -> Result<String, Reason> {
-    if matches!(rule.freq, ICalendarFrequency::Minutely | ICalendarFrequency::Secondly) {
+    if matches!(
+        rule.freq,
+        ICalendarFrequency::Minutely | ICalendarFrequency::Secondly
+    ) {
         return Err(Reason::Rule);
     }
     let mut plain = rule.clone();
@@ -80,28 +99,46 @@ fn text(rule: &ICalendarRecurrenceRule, first: DateTime, zone: &Zone) -> Result<
             // A day means all of it.
             (day, None) => day.at(23, 59, 59, 0),
             (_, Some(wall)) if until.tz_hour.is_some() => {
-                let instant = jiff::tz::TimeZone::UTC.to_timestamp(wall).map_err(|_| Reason::Rule)?;
+                let instant = jiff::tz::TimeZone::UTC
+                    .to_timestamp(wall)
+                    .map_err(|_| Reason::Rule)?;
                 zone.rules().to_datetime(instant)
             }
             (_, Some(wall)) => wall,
         };
-        text.push_str(&format!(";UNTIL={}Z", end.max(first).strftime("%Y%m%dT%H%M%S")));
+        text.push_str(&format!(
+            ";UNTIL={}Z",
+            end.max(first).strftime("%Y%m%dT%H%M%S")
+        ));
     }
     Ok(text)
 }
 
 /// The EWS recurrence with the same occurrences, if there is one.
-fn translate(rule: &ICalendarRecurrenceRule, first: DateTime, original: &SeriesRule) -> Option<SeriesRule> {
-    let horizon = first.checked_add(jiff::Span::new().years(40)).unwrap_or(DateTime::MAX);
+fn translate(
+    rule: &ICalendarRecurrenceRule,
+    first: DateTime,
+    original: &SeriesRule,
+) -> Option<SeriesRule> {
+    let horizon = first
+        .checked_add(jiff::Span::new().years(40))
+        .unwrap_or(DateTime::MAX);
     let slots = oracle_slots(original, first, horizon);
     let range = match (rule.count, &rule.until) {
         (Some(count), _) => Range::Numbered(count),
         (None, Some(_)) => Range::EndDate(slots.last()?.date()),
         (None, None) => Range::NoEnd,
     };
-    let candidate = SeriesRule::Ews(Recurrence { pattern: pattern(rule, first.date())?, start: first.date(), range });
+    let candidate = SeriesRule::Ews(Recurrence {
+        pattern: pattern(rule, first.date())?,
+        start: first.date(),
+        range,
+    });
     let same = match range {
-        Range::NoEnd => oracle_slots(&candidate, first, horizon).iter().take(COMPARED).eq(slots.iter().take(COMPARED)),
+        Range::NoEnd => oracle_slots(&candidate, first, horizon)
+            .iter()
+            .take(COMPARED)
+            .eq(slots.iter().take(COMPARED)),
         _ => oracle_slots(&candidate, first, horizon) == slots,
     };
     same.then_some(candidate)
@@ -114,30 +151,54 @@ fn oracle_slots(rule: &SeriesRule, first: DateTime, until: DateTime) -> Vec<Date
 /// The pattern a rule looks like; whether it is the same is checked by expansion.
 fn pattern(rule: &ICalendarRecurrenceRule, first: Date) -> Option<Pattern> {
     let interval = u32::from(rule.interval.unwrap_or(1).max(1));
-    let month = rule.bymonth.first().map_or(Some(first.month()), |month| i8::try_from(month.month()).ok())?;
+    let month = rule.bymonth.first().map_or(Some(first.month()), |month| {
+        i8::try_from(month.month()).ok()
+    })?;
     match rule.freq {
         ICalendarFrequency::Daily if rule.byday.is_empty() => Some(Pattern::Daily { interval }),
         ICalendarFrequency::Daily | ICalendarFrequency::Weekly => {
-            let mut days: Vec<Weekday> = rule.byday.iter().map(|day| weekday(day.weekday)).collect();
+            let mut days: Vec<Weekday> =
+                rule.byday.iter().map(|day| weekday(day.weekday)).collect();
             if days.is_empty() {
                 days.push(first.weekday());
             }
-            Some(Pattern::Weekly { interval, days, first_day: rule.wkst.map_or(Weekday::Monday, weekday) })
+            Some(Pattern::Weekly {
+                interval,
+                days,
+                first_day: rule.wkst.map_or(Weekday::Monday, weekday),
+            })
         }
         ICalendarFrequency::Monthly => Some(match relative(rule) {
-            Some((kind, index)) => Pattern::RelativeMonthly { interval, kind, index },
-            None if rule.byday.is_empty() => Pattern::AbsoluteMonthly { interval, day: month_day(rule, first) },
+            Some((kind, index)) => Pattern::RelativeMonthly {
+                interval,
+                kind,
+                index,
+            },
+            None if rule.byday.is_empty() => Pattern::AbsoluteMonthly {
+                interval,
+                day: month_day(rule, first),
+            },
             None => return None,
         }),
         // Every 2 years is every 24 months.
         ICalendarFrequency::Yearly if interval > 1 => Some(match relative(rule) {
-            Some((kind, index)) => Pattern::RelativeMonthly { interval: interval * 12, kind, index },
-            None if rule.byday.is_empty() => Pattern::AbsoluteMonthly { interval: interval * 12, day: month_day(rule, first) },
+            Some((kind, index)) => Pattern::RelativeMonthly {
+                interval: interval * 12,
+                kind,
+                index,
+            },
+            None if rule.byday.is_empty() => Pattern::AbsoluteMonthly {
+                interval: interval * 12,
+                day: month_day(rule, first),
+            },
             None => return None,
         }),
         ICalendarFrequency::Yearly => Some(match relative(rule) {
             Some((kind, index)) => Pattern::RelativeYearly { month, kind, index },
-            None if rule.byday.is_empty() => Pattern::AbsoluteYearly { month, day: month_day(rule, first) },
+            None if rule.byday.is_empty() => Pattern::AbsoluteYearly {
+                month,
+                day: month_day(rule, first),
+            },
             None => return None,
         }),
         _ => None,
@@ -163,10 +224,26 @@ fn relative(rule: &ICalendarRecurrenceRule) -> Option<(DayKind, DayIndex)> {
         _ => None,
     };
     match (rule.byday.as_slice(), rule.bysetpos.as_slice()) {
-        ([ICalendarDay { ordwk: Some(position), weekday: day }], []) => Some((DayKind::On(weekday(*day)), index(i32::from(*position))?)),
+        (
+            [
+                ICalendarDay {
+                    ordwk: Some(position),
+                    weekday: day,
+                },
+            ],
+            [],
+        ) => Some((DayKind::On(weekday(*day)), index(i32::from(*position))?)),
         ([day], [position]) => Some((DayKind::On(weekday(day.weekday)), index(*position)?)),
         (days, [position]) => {
-            let weekend = days.iter().filter(|day| matches!(day.weekday, ICalendarWeekday::Saturday | ICalendarWeekday::Sunday)).count();
+            let weekend = days
+                .iter()
+                .filter(|day| {
+                    matches!(
+                        day.weekday,
+                        ICalendarWeekday::Saturday | ICalendarWeekday::Sunday
+                    )
+                })
+                .count();
             let kind = match (days.len(), weekend) {
                 (7, 2) => DayKind::Day,
                 (5, 0) => DayKind::Weekday,

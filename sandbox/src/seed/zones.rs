@@ -6,7 +6,8 @@ use std::str::FromStr as _;
 use calcard::common::PartialDateTime;
 use calcard::common::timezone::Tz;
 use calcard::icalendar::{
-    ICalendarComponent, ICalendarComponentType, ICalendarProperty, ICalendarRecurrenceRule, ICalendarValue, ICalendarWeekday,
+    ICalendarComponent, ICalendarComponentType, ICalendarProperty, ICalendarRecurrenceRule,
+    ICalendarValue, ICalendarWeekday,
 };
 use jiff::tz::TimeZone;
 
@@ -20,7 +21,10 @@ pub(super) struct Zones {
 }
 
 impl Zones {
-    pub(super) fn new<'a>(home: Zone, components: impl Iterator<Item = &'a ICalendarComponent>) -> Self {
+    pub(super) fn new<'a>(
+        home: Zone,
+        components: impl Iterator<Item = &'a ICalendarComponent>,
+    ) -> Self {
         let mut defined = HashMap::new();
         // The parser keeps a zone's observances as components that follow their zone.
         let mut open: Option<(String, Observances)> = None;
@@ -28,7 +32,10 @@ impl Zones {
             match component.component_type {
                 ICalendarComponentType::VTimezone => {
                     finish(&mut defined, open.take());
-                    let id = component.property(&ICalendarProperty::Tzid).and_then(|entry| entry.values.first()).and_then(|value| value.as_text());
+                    let id = component
+                        .property(&ICalendarProperty::Tzid)
+                        .and_then(|entry| entry.values.first())
+                        .and_then(|value| value.as_text());
                     open = id.map(|id| (id.to_owned(), Observances::default()));
                 }
                 ICalendarComponentType::Standard => {
@@ -53,12 +60,19 @@ impl Zones {
     pub(super) fn find(&self, tzid: &str) -> Option<Zone> {
         let name = tzid.trim().trim_matches('"').trim();
         if let Some(zone) = Zone::find(name) {
-            return if name.contains('/') { Zone::windows_for_iana(name) } else { Some(zone) };
+            return if name.contains('/') {
+                Zone::windows_for_iana(name)
+            } else {
+                Some(zone)
+            };
         }
         // "/vendor/2005_1/Europe/Berlin" and the like.
         let parts: Vec<&str> = name.split('/').collect();
         for length in [3, 2] {
-            if let Some(tail) = parts.len().checked_sub(length).and_then(|from| parts.get(from..))
+            if let Some(tail) = parts
+                .len()
+                .checked_sub(length)
+                .and_then(|from| parts.get(from..))
                 && parts.len() > length
                 && let Some(zone) = Zone::windows_for_iana(&tail.join("/"))
             {
@@ -71,8 +85,13 @@ impl Zones {
         if name.eq_ignore_ascii_case("tzone://Microsoft/Utc") {
             return Some(Zone::utc().with_id(name));
         }
-        let known = Tz::from_str(name).ok().and_then(|zone| zone.name().map(|name| name.into_owned()));
-        known.filter(|iana| !iana.starts_with("Etc/GMT")).and_then(|iana| Zone::windows_for_iana(&iana)).map(|zone| zone.with_id(name))
+        let known = Tz::from_str(name)
+            .ok()
+            .and_then(|zone| zone.name().map(|name| name.into_owned()));
+        known
+            .filter(|iana| !iana.starts_with("Etc/GMT"))
+            .and_then(|iana| Zone::windows_for_iana(&iana))
+            .map(|zone| zone.with_id(name))
     }
 }
 
@@ -127,22 +146,41 @@ fn finish(defined: &mut HashMap<String, TimeZone>, open: Option<(String, Observa
 }
 
 fn newest(slot: &mut Option<Observance>, component: &ICalendarComponent) {
-    let Some(observance) = observance(component) else { return };
-    if slot.as_ref().is_none_or(|held| held.begins <= observance.begins) {
+    let Some(observance) = observance(component) else {
+        return;
+    };
+    if slot
+        .as_ref()
+        .is_none_or(|held| held.begins <= observance.begins)
+    {
         *slot = Some(observance);
     }
 }
 
 fn observance(component: &ICalendarComponent) -> Option<Observance> {
-    let time = |name: &ICalendarProperty| component.property(name)?.values.first()?.as_partial_date_time();
+    let time = |name: &ICalendarProperty| {
+        component
+            .property(name)?
+            .values
+            .first()?
+            .as_partial_date_time()
+    };
     let to = time(&ICalendarProperty::Tzoffsetto)?;
     let start = time(&ICalendarProperty::Dtstart)?;
-    let rule = component.property(&ICalendarProperty::Rrule).and_then(|entry| match entry.values.first() {
-        Some(ICalendarValue::RecurrenceRule(rule)) => Some(rule),
-        _ => None,
-    });
-    let change = rule.filter(|rule| rule.until.is_none()).and_then(|rule| posix_change(rule, start));
-    Some(Observance { begins: i32::from(start.year.unwrap_or(0)), offset: seconds_east(to)?, change })
+    let rule = component
+        .property(&ICalendarProperty::Rrule)
+        .and_then(|entry| match entry.values.first() {
+            Some(ICalendarValue::RecurrenceRule(rule)) => Some(rule),
+            _ => None,
+        });
+    let change = rule
+        .filter(|rule| rule.until.is_none())
+        .and_then(|rule| posix_change(rule, start));
+    Some(Observance {
+        begins: i32::from(start.year.unwrap_or(0)),
+        offset: seconds_east(to)?,
+        change,
+    })
 }
 
 fn seconds_east(offset: &PartialDateTime) -> Option<i32> {
@@ -153,12 +191,20 @@ fn seconds_east(offset: &PartialDateTime) -> Option<i32> {
 /// POSIX counts west of Greenwich.
 fn posix_offset(seconds_east: i32) -> String {
     let sign = if seconds_east > 0 { "-" } else { "" };
-    format!("{sign}{}:{:02}", seconds_east.abs() / 3600, seconds_east.abs() % 3600 / 60)
+    format!(
+        "{sign}{}:{:02}",
+        seconds_east.abs() / 3600,
+        seconds_east.abs() % 3600 / 60
+    )
 }
 
 /// `,Mm.w.d/h:m`: both iCalendar and POSIX say the time of a change on the clock before it.
 fn posix_change(rule: &ICalendarRecurrenceRule, start: &PartialDateTime) -> Option<String> {
-    let month = rule.bymonth.first().map(|month| month.month()).or(start.month)?;
+    let month = rule
+        .bymonth
+        .first()
+        .map(|month| month.month())
+        .or(start.month)?;
     let day = rule.byday.first()?;
     let week = match day.ordwk {
         Some(-1) => 5,
@@ -176,5 +222,9 @@ fn posix_change(rule: &ICalendarRecurrenceRule, start: &PartialDateTime) -> Opti
         ICalendarWeekday::Friday => 5,
         ICalendarWeekday::Saturday => 6,
     };
-    Some(format!(",M{month}.{week}.{weekday}/{}:{:02}", start.hour.unwrap_or(0), start.minute.unwrap_or(0)))
+    Some(format!(
+        ",M{month}.{week}.{weekday}/{}:{:02}",
+        start.hour.unwrap_or(0),
+        start.minute.unwrap_or(0)
+    ))
 }

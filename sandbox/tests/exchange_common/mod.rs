@@ -1,6 +1,7 @@
 //! A hand-written EWS client: raw envelopes over reqwest, answers searched by text.
 #![allow(
     dead_code,
+    unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -46,7 +46,12 @@ impl Draft {
 
     /// Whether the request changed the times.
     pub(super) fn moved(&self) -> bool {
-        self.began != (self.appointment.start, self.appointment.end, self.appointment.all_day)
+        self.began
+            != (
+                self.appointment.start,
+                self.appointment.end,
+                self.appointment.all_day,
+            )
     }
 
     /// The content, with all-day times rounded outward to midnights of the zone.
@@ -59,7 +64,11 @@ impl Draft {
             let rules = appointment.start_zone.rules().clone();
             let (first, last) = (appointment.local_start().date(), appointment.local_end());
             let whole = last.time() == jiff::civil::Time::midnight() && last.date() > first;
-            let end = if whole { Ok(last.date()) } else { last.date().tomorrow() };
+            let end = if whole {
+                Ok(last.date())
+            } else {
+                last.date().tomorrow()
+            };
             let midnight = |day: jiff::civil::Date| to_instant(day.at(0, 0, 0, 0), &rules);
             appointment.start = midnight(first).unwrap_or(appointment.start);
             appointment.end = end.ok().and_then(midnight).unwrap_or(appointment.end);
@@ -69,7 +78,13 @@ impl Draft {
 }
 
 fn bad(field: &Element) -> EwsError {
-    EwsError::new("ErrorInvalidPropertySet", format!("The property {} cannot be set to this value.", field.local()))
+    EwsError::new(
+        "ErrorInvalidPropertySet",
+        format!(
+            "The property {} cannot be set to this value.",
+            field.local()
+        ),
+    )
 }
 
 fn flag(field: &Element) -> bool {
@@ -84,9 +99,19 @@ pub(super) fn set(draft: &mut Draft, field: &Element, creating: bool) -> Result<
         "Subject" => text.clone_into(&mut content.subject),
         "Location" => text.clone_into(&mut content.location),
         "Body" => text.clone_into(&mut content.body),
-        "Sensitivity" => content.sensitivity = Sensitivity::parse(text).ok_or_else(|| bad(field))?,
-        "LegacyFreeBusyStatus" => content.free_busy = FreeBusy::parse(text).ok_or_else(|| bad(field))?,
-        "Categories" => content.categories = field.children.iter().map(|name| name.text.clone()).collect(),
+        "Sensitivity" => {
+            content.sensitivity = Sensitivity::parse(text).ok_or_else(|| bad(field))?;
+        }
+        "LegacyFreeBusyStatus" => {
+            content.free_busy = FreeBusy::parse(text).ok_or_else(|| bad(field))?;
+        }
+        "Categories" => {
+            content.categories = field
+                .children
+                .iter()
+                .map(|name| name.text.clone())
+                .collect();
+        }
         "IsAllDayEvent" => content.all_day = flag(field),
         "ReminderIsSet" => content.reminder = flag(field).then(|| content.reminder.unwrap_or(15)),
         "ReminderMinutesBeforeStart" => {
@@ -95,7 +120,9 @@ pub(super) fn set(draft: &mut Draft, field: &Element, creating: bool) -> Result<
         }
         "UID" if creating => draft.uid = Some(text.to_owned()),
         "Start" | "End" => {
-            let instant = parse_date_time(text.trim()).and_then(|time| time.instant(&draft.wall)).ok_or_else(|| bad(field))?;
+            let instant = parse_date_time(text.trim())
+                .and_then(|time| time.instant(&draft.wall))
+                .ok_or_else(|| bad(field))?;
             if field.local() == "Start" {
                 content.start = instant;
                 if creating {
@@ -106,7 +133,10 @@ pub(super) fn set(draft: &mut Draft, field: &Element, creating: bool) -> Result<
             }
         }
         "StartTimeZone" | "EndTimeZone" => {
-            let zone = field.get("Id").and_then(Zone::find).ok_or_else(|| EwsError::new("ErrorTimeZone", "The time zone is not known."))?;
+            let zone = field
+                .get("Id")
+                .and_then(Zone::find)
+                .ok_or_else(|| EwsError::new("ErrorTimeZone", "The time zone is not known."))?;
             if field.local() == "EndTimeZone" {
                 content.end_zone = zone;
             } else {
@@ -120,8 +150,15 @@ pub(super) fn set(draft: &mut Draft, field: &Element, creating: bool) -> Result<
         "Recurrence" => draft.series = Some(Some(SeriesRule::Ews(recurrence(field)?))),
         "ExtendedProperty" => set_extended(content, field),
         // Kept by Exchange, without meaning here.
-        "ItemClass" | "Importance" | "MeetingTimeZone" | "IsResponseRequested" | "AllowNewTimeProposal" | "ConferenceType" | "IsOnlineMeeting"
-        | "Culture" | "IsDraft" => {}
+        "ItemClass"
+        | "Importance"
+        | "MeetingTimeZone"
+        | "IsResponseRequested"
+        | "AllowNewTimeProposal"
+        | "ConferenceType"
+        | "IsOnlineMeeting"
+        | "Culture"
+        | "IsDraft" => {}
         _ => return Err(bad(field)),
     }
     Ok(())
@@ -130,7 +167,10 @@ pub(super) fn set(draft: &mut Draft, field: &Element, creating: bool) -> Result<
 /// Appends to a property; only the body can grow.
 pub(super) fn append(draft: &mut Draft, field: &Element) -> Result<(), EwsError> {
     if field.local() != "Body" {
-        return Err(EwsError::new("ErrorInvalidPropertyAppend", "This property cannot be appended to."));
+        return Err(EwsError::new(
+            "ErrorInvalidPropertyAppend",
+            "This property cannot be appended to.",
+        ));
     }
     draft.appointment.body.push_str(&field.text);
     Ok(())
@@ -153,16 +193,28 @@ pub(super) fn delete(draft: &mut Draft, path: &Element) -> Result<(), EwsError> 
         "calendar:OptionalAttendees" => content.optional.clear(),
         "calendar:Resources" => content.resources.clear(),
         "calendar:Recurrence" => draft.series = Some(None),
-        _ => return Err(EwsError::new("ErrorInvalidPropertyDelete", "This property cannot be deleted.")),
+        _ => {
+            return Err(EwsError::new(
+                "ErrorInvalidPropertyDelete",
+                "This property cannot be deleted.",
+            ));
+        }
     }
     Ok(())
 }
 
 fn set_extended(content: &mut Appointment, field: &Element) {
-    let Some(path) = field.child("t:ExtendedFieldURI").map(extended_path) else { return };
+    let Some(path) = field.child("t:ExtendedFieldURI").map(extended_path) else {
+        return;
+    };
     let many = field.child("t:Values").is_some();
     let list = field.child("t:Values").unwrap_or(field);
-    let values = list.children.iter().filter(|value| value.local() == "Value").map(|value| value.text.clone()).collect();
+    let values = list
+        .children
+        .iter()
+        .filter(|value| value.local() == "Value")
+        .map(|value| value.text.clone())
+        .collect();
     content.extended.retain(|stored| stored.path != path);
     content.extended.push(Extended { path, values, many });
 }
@@ -171,14 +223,22 @@ fn attendees(field: &Element) -> Vec<Attendee> {
     let person = |attendee: &Element| {
         let mailbox = attendee.child("t:Mailbox")?;
         let address = mailbox.child_text("t:EmailAddress").unwrap_or_default();
-        Some(Attendee { person: Person::new(mailbox.child_text("t:Name").unwrap_or(address), address), ..Attendee::default() })
+        Some(Attendee {
+            person: Person::new(mailbox.child_text("t:Name").unwrap_or(address), address),
+            ..Attendee::default()
+        })
     };
     field.children.iter().filter_map(person).collect()
 }
 
 /// Reads t:Recurrence.
 fn recurrence(field: &Element) -> Result<Recurrence, EwsError> {
-    read_recurrence(field).ok_or_else(|| EwsError::new("ErrorCalendarInvalidRecurrence", "The recurrence is not valid."))
+    read_recurrence(field).ok_or_else(|| {
+        EwsError::new(
+            "ErrorCalendarInvalidRecurrence",
+            "The recurrence is not valid.",
+        )
+    })
 }
 
 fn read_recurrence(field: &Element) -> Option<Recurrence> {
@@ -186,8 +246,22 @@ fn read_recurrence(field: &Element) -> Option<Recurrence> {
         [pattern, range] => (pattern, range),
         _ => return None,
     };
-    let interval = || pattern.child_text("t:Interval")?.trim().parse::<u32>().ok().filter(|interval| (1..=999).contains(interval));
-    let day = || pattern.child_text("t:DayOfMonth")?.trim().parse::<i8>().ok().filter(|day| (1..=31).contains(day));
+    let interval = || {
+        pattern
+            .child_text("t:Interval")?
+            .trim()
+            .parse::<u32>()
+            .ok()
+            .filter(|interval| (1..=999).contains(interval))
+    };
+    let day = || {
+        pattern
+            .child_text("t:DayOfMonth")?
+            .trim()
+            .parse::<i8>()
+            .ok()
+            .filter(|day| (1..=31).contains(day))
+    };
     let month = || {
         let name = pattern.child_text("t:Month")?.trim();
         i8::try_from(MONTHS.iter().position(|month| *month == name)? + 1).ok()
@@ -195,43 +269,91 @@ fn read_recurrence(field: &Element) -> Option<Recurrence> {
     let kind = || {
         let name = pattern.child_text("t:DaysOfWeek")?.trim();
         let kinds = [DayKind::Day, DayKind::Weekday, DayKind::WeekendDay];
-        kinds.into_iter().chain(weekdays().map(DayKind::On)).find(|kind| kind_name(*kind) == name)
+        kinds
+            .into_iter()
+            .chain(weekdays().map(DayKind::On))
+            .find(|kind| kind_name(*kind) == name)
     };
     let index = || {
         let name = pattern.child_text("t:DayOfWeekIndex")?.trim();
-        [DayIndex::First, DayIndex::Second, DayIndex::Third, DayIndex::Fourth, DayIndex::Last]
-            .into_iter()
-            .find(|index| index_name(*index) == name)
+        [
+            DayIndex::First,
+            DayIndex::Second,
+            DayIndex::Third,
+            DayIndex::Fourth,
+            DayIndex::Last,
+        ]
+        .into_iter()
+        .find(|index| index_name(*index) == name)
     };
     let weekday = |name: &str| weekdays().find(|day| weekday_name(*day) == name);
     let pattern = match pattern.local() {
-        "DailyRecurrence" => Pattern::Daily { interval: interval()? },
+        "DailyRecurrence" => Pattern::Daily {
+            interval: interval()?,
+        },
         "WeeklyRecurrence" => Pattern::Weekly {
             interval: interval()?,
-            days: pattern.child_text("t:DaysOfWeek")?.split_whitespace().map(weekday).collect::<Option<Vec<_>>>().filter(|days| !days.is_empty())?,
+            days: pattern
+                .child_text("t:DaysOfWeek")?
+                .split_whitespace()
+                .map(weekday)
+                .collect::<Option<Vec<_>>>()
+                .filter(|days| !days.is_empty())?,
             first_day: match pattern.child_text("t:FirstDayOfWeek") {
                 Some(name) => weekday(name.trim())?,
                 None => Weekday::Sunday,
             },
         },
-        "AbsoluteMonthlyRecurrence" => Pattern::AbsoluteMonthly { interval: interval()?, day: day()? },
-        "RelativeMonthlyRecurrence" => Pattern::RelativeMonthly { interval: interval()?, kind: kind()?, index: index()? },
-        "AbsoluteYearlyRecurrence" => Pattern::AbsoluteYearly { month: month()?, day: day()? },
-        "RelativeYearlyRecurrence" => Pattern::RelativeYearly { month: month()?, kind: kind()?, index: index()? },
+        "AbsoluteMonthlyRecurrence" => Pattern::AbsoluteMonthly {
+            interval: interval()?,
+            day: day()?,
+        },
+        "RelativeMonthlyRecurrence" => Pattern::RelativeMonthly {
+            interval: interval()?,
+            kind: kind()?,
+            index: index()?,
+        },
+        "AbsoluteYearlyRecurrence" => Pattern::AbsoluteYearly {
+            month: month()?,
+            day: day()?,
+        },
+        "RelativeYearlyRecurrence" => Pattern::RelativeYearly {
+            month: month()?,
+            kind: kind()?,
+            index: index()?,
+        },
         _ => return None,
     };
     let start = parse_date(range.child_text("t:StartDate")?.trim())?;
     let range = match range.local() {
         "NoEndRecurrence" => Range::NoEnd,
         "EndDateRecurrence" => Range::EndDate(parse_date(range.child_text("t:EndDate")?.trim())?),
-        "NumberedRecurrence" => {
-            Range::Numbered(range.child_text("t:NumberOfOccurrences")?.trim().parse().ok().filter(|count| (1..=999).contains(count))?)
-        }
+        "NumberedRecurrence" => Range::Numbered(
+            range
+                .child_text("t:NumberOfOccurrences")?
+                .trim()
+                .parse()
+                .ok()
+                .filter(|count| (1..=999).contains(count))?,
+        ),
         _ => return None,
     };
-    Some(Recurrence { pattern, start, range })
+    Some(Recurrence {
+        pattern,
+        start,
+        range,
+    })
 }
 
 fn weekdays() -> impl Iterator<Item = Weekday> {
-    [Weekday::Monday, Weekday::Tuesday, Weekday::Wednesday, Weekday::Thursday, Weekday::Friday, Weekday::Saturday, Weekday::Sunday].into_iter()
+    [
+        Weekday::Monday,
+        Weekday::Tuesday,
+        Weekday::Wednesday,
+        Weekday::Thursday,
+        Weekday::Friday,
+        Weekday::Saturday,
+        Weekday::Sunday,
+    ]
+    .into_iter()
 }

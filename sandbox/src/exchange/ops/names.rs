@@ -79,19 +79,27 @@ pub(super) fn resolve_names(context: &mut Context<'_>, request: &Element) -> Out
 /// learn the server's version.
 pub(super) fn convert_id(request: &Element) -> Outcome {
     let destination = request.get("DestinationFormat").unwrap_or_default();
-    let ids = request.child("m:SourceIds").map(|list| list.children.as_slice()).unwrap_or_default();
+    let ids = request
+        .child("m:SourceIds")
+        .map(|list| list.children.as_slice())
+        .unwrap_or_default();
     let messages = ids.iter().map(|id| {
         let text = id.get("Id").unwrap_or_default();
         if read_item_id(text).is_none() && read_folder_id(text).is_none() {
             return failure("ConvertId", &EwsError::of("ErrorInvalidIdMalformed"));
         }
         if destination != "EwsId" {
-            let error = EwsError::new("ErrorUnsupportedTypeForConversion", "The id cannot be converted to this format.");
+            let error = EwsError::new(
+                "ErrorUnsupportedTypeForConversion",
+                "The id cannot be converted to this format.",
+            );
             return failure("ConvertId", &error);
         }
         let mut same = id.clone();
         same.name = "m:AlternateId".to_owned();
-        let same = same.attr("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance").attr("xsi:type", "t:AlternateIdType");
+        let same = same
+            .attr("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance")
+            .attr("xsi:type", "t:AlternateIdType");
         success("ConvertId", [same])
     });
     Outcome::Answer(answer("ConvertId", messages.collect::<Vec<_>>()))
