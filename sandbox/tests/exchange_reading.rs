@@ -626,3 +626,46 @@ async fn folders_are_found_with_their_change_marks() {
         ["Calendar", "Second calendar", "Old calendar"]
     );
 }
+
+#[tokio::test]
+async fn other_items_may_lie_in_a_calendar() {
+    let exchange = start(ExchangeOptions::default()).await;
+    exchange
+        .create(
+            ANNA,
+            meeting("Note", 4).with(|item| item.class = "IPM.Post".to_owned()),
+        )
+        .unwrap();
+    let series = exchange.create(ANNA, weekly()).unwrap();
+    exchange
+        .move_occurrence(
+            series,
+            at("2026-03-09T08:00:00Z"),
+            SignedDuration::from_hours(1),
+        )
+        .unwrap();
+    let client = Client::new(&exchange, ANNA);
+    let feed = client.sync(None, 512).await;
+    assert_eq!(feed.text.matches("<t:Message>").count(), 1);
+    assert_eq!(feed.all("UID"), ["weekly-1"]);
+    let items = client
+        .get(&feed.ids(), &["item:ItemClass", "calendar:Start"])
+        .await;
+    assert_eq!(items.all("ItemClass"), ["IPM.Appointment", "IPM.Post"]);
+    assert_eq!(items.all("Start").len(), 1);
+    let view = client
+        .view(
+            "2026-03-01T00:00:00Z",
+            "2026-03-10T00:00:00Z",
+            None,
+            &["item:ItemClass"],
+        )
+        .await;
+    assert_eq!(
+        view.all("ItemClass"),
+        [
+            "IPM.Appointment.Occurrence",
+            "IPM.OLE.CLASS.{00061055-0000-0000-C000-000000000046}"
+        ]
+    );
+}

@@ -239,6 +239,32 @@ async fn broken_events_are_reported_with_their_line_and_the_rest_goes_on() {
     );
 }
 
+#[tokio::test]
+async fn a_folder_of_mailboxes_is_seeded_file_by_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = calendar("BEGIN:VEVENT\nUID:good\nDTSTART:20260701T090000Z\nEND:VEVENT\n");
+    std::fs::write(folder.path().join("carl@kommune.example.ics"), &good).unwrap();
+    std::fs::write(folder.path().join("readme.txt"), "no calendar").unwrap();
+    let own = folder.path().join(ANNA);
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("a.ics"), &good).unwrap();
+    std::fs::write(own.join("b.ics"), "not a calendar").unwrap();
+    let exchange = start(ExchangeOptions::default()).await;
+    let report = exchange.seed_mailboxes(folder.path()).unwrap();
+    assert_eq!(report.files.len(), 3);
+    let broken: Vec<_> = report
+        .files
+        .iter()
+        .filter(|(_, file)| !file.as_ref().unwrap().problems.is_empty())
+        .collect();
+    assert!(
+        broken.len() == 1 && broken[0].0.ends_with("b.ics"),
+        "{broken:?}"
+    );
+    assert_eq!(exchange.find("carl@kommune.example", "good").len(), 1);
+    assert_eq!(exchange.find(ANNA, "good").len(), 1);
+}
+
 /// Real files, where they are at hand: every one gives items or a problem, and the server's view equals the oracle.
 #[tokio::test]
 async fn real_calendars_expand_like_the_oracle() {
@@ -268,7 +294,7 @@ async fn real_calendars_expand_like_the_oracle() {
     }
     let client = Client::new(&exchange, ANNA);
     let mut compared = 0;
-    for year in 1996..2036 {
+    for year in 2017..2029 {
         for half in [("01-01", "07-01"), ("07-01", "12-31")] {
             let (from, to) = (
                 format!("{year}-{}T00:00:00Z", half.0),

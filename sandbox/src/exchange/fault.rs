@@ -39,7 +39,8 @@ use crate::server::{Body, Reply, Response};
 /// How long ErrorServerBusy asks to wait when the fault does not say, in milliseconds.
 const BACK_OFF: u64 = 297_749;
 
-const KNOWN: &str = "busy-fault, busy-items, busy-503, busy-wrapped, fault, error, item-error, batch-stop, unauthorized, malformed, dtd, deep, \
+/// The kinds of faults that the server knows, for help texts.
+pub const KNOWN: &str = "busy-fault, busy-items, busy-503, busy-wrapped, fault, error, item-error, batch-stop, unauthorized, malformed, dtd, deep, \
      oversized, slow, wrong-types, missing, no-recurrence-id, duplicate-ids, duplicate-items, unknown-enum, view-limit and the transport faults";
 
 /// A protocol fault, read from its name and argument.

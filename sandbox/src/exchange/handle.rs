@@ -510,6 +510,7 @@ impl ExchangeSandbox {
             };
             let mut found: Vec<Occurrence> = store
                 .items_in(number, folder)
+                .filter(|item| item.appointment.is_appointment())
                 .flat_map(|item| true_occurrences(item, to))
                 .collect();
             found.retain(|occurrence| {

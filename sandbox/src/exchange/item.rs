@@ -9,6 +9,9 @@ use super::recurrence::SeriesRule;
 use super::time::to_instant;
 use super::zone::Zone;
 
+/// The message class of appointments.
+const APPOINTMENT: &str = "IPM.Appointment";
+
 /// EWS LegacyFreeBusyType.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FreeBusy {
@@ -202,6 +205,9 @@ pub struct Appointment {
     pub sequence: u32,
     /// Minutes before the start at which Outlook reminds; `None` without a reminder.
     pub reminder: Option<u32>,
+    /// Message class. Any other than an appointment's makes the item a plain message that happens to lie in the
+    /// calendar folder, which Exchange allows.
+    pub class: String,
     pub(crate) extended: Vec<Extended>,
 }
 
@@ -228,6 +234,7 @@ impl Appointment {
             my_answer: Answer::Unknown,
             sequence: 0,
             reminder: None,
+            class: APPOINTMENT.to_owned(),
             extended: Vec::new(),
         }
     }
@@ -242,6 +249,11 @@ impl Appointment {
     #[must_use]
     pub fn local_end(&self) -> DateTime {
         self.start_zone.rules().to_datetime(self.end)
+    }
+
+    /// Whether it is an appointment at all.
+    pub(crate) fn is_appointment(&self) -> bool {
+        self.class.starts_with(APPOINTMENT)
     }
 
     pub(crate) fn is_meeting(&self) -> bool {

@@ -20,7 +20,7 @@
 //! ```
 
 mod access;
-mod fault;
+pub mod fault;
 mod goid;
 mod handle;
 mod ids;

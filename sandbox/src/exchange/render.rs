@@ -115,6 +115,16 @@ impl Subject<'_> {
         }
     }
 
+    /// The message class; that of an exception is the one of its embedded message ([MS-OXOCAL], exception embedded
+    /// message object).
+    fn class(&self) -> &str {
+        match self.kind() {
+            "Occurrence" => "IPM.Appointment.Occurrence",
+            "Exception" => "IPM.OLE.CLASS.{00061055-0000-0000-C000-000000000046}",
+            _ => &self.appointment().class,
+        }
+    }
+
     fn slot(&self) -> Option<DateTime> {
         match self {
             Subject::Item(_) => None,
@@ -172,17 +182,7 @@ pub(crate) fn calendar_item(
             .attr("Id", folder_id)
             .attr("ChangeKey", change_key(1)),
     );
-    put(
-        "item:ItemClass",
-        text(
-            "ItemClass",
-            if subject.slot().is_some() {
-                "IPM.Appointment.Occurrence"
-            } else {
-                "IPM.Appointment"
-            },
-        ),
-    );
+    put("item:ItemClass", text("ItemClass", subject.class()));
     put("item:Subject", text("Subject", &content.subject));
     put(
         "item:Sensitivity",
@@ -510,6 +510,12 @@ pub(crate) fn calendar_item(
         .unwrap_or(out.children.len());
     out.children.splice(place..place, extended);
     out.children.insert(0, subject.item_id());
+    if !content.is_appointment() {
+        "t:Message".clone_into(&mut out.name);
+        out.children
+            .retain(|child| comes_before_extended(child) || OF_EVERY_ITEM.contains(&child.local()));
+        return out;
+    }
     if gromox {
         add_unasked(&mut out, subject, style);
     }
@@ -560,15 +566,17 @@ fn add_unasked(out: &mut Element, subject: &Subject<'_>, style: &Style<'_>) {
     out.children.extend(zones);
 }
 
+/// Properties of every item that stand after the extended ones.
+const OF_EVERY_ITEM: [&str; 6] = [
+    "Culture",
+    "EffectiveRights",
+    "LastModifiedName",
+    "LastModifiedTime",
+    "IsAssociated",
+    "TextBody",
+];
+
 fn comes_before_extended(child: &Element) -> bool {
-    const LATER: [&str; 6] = [
-        "Culture",
-        "EffectiveRights",
-        "LastModifiedName",
-        "LastModifiedTime",
-        "IsAssociated",
-        "TextBody",
-    ];
     const FIRST_OF_CALENDAR: &[&str] = &[
         "UID",
         "RecurrenceId",
@@ -610,7 +618,7 @@ fn comes_before_extended(child: &Element) -> bool {
         "EndTimeZoneId",
         "IsOrganizer",
     ];
-    !LATER.contains(&child.local()) && !FIRST_OF_CALENDAR.contains(&child.local())
+    !OF_EVERY_ITEM.contains(&child.local()) && !FIRST_OF_CALENDAR.contains(&child.local())
 }
 
 /// Quirk of gromox: the original start of an exception is local midnight of its day.

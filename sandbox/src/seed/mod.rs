@@ -114,19 +114,49 @@ impl ExchangeSandbox {
             .map_err(|error| SeedError(std::io::Error::other(error)))
     }
 
+    /// Fills mailboxes from a folder: `ADDRESS.ics` is the calendar of that mailbox, a folder named by an address holds
+    /// any number of them. Mailboxes that are missing are added as people's.
+    ///
+    /// # Errors
+    /// The folder cannot be read. A file that cannot be read stands in the report, and the rest goes on.
+    pub fn seed_mailboxes(&self, folder: &Path) -> Result<FolderReport, SeedError> {
+        let mut report = FolderReport::default();
+        for path in sorted(folder)? {
+            let name = if path.is_dir() {
+                path.file_name()
+            } else {
+                path.file_stem()
+            };
+            let Some(address) = name
+                .and_then(|name| name.to_str())
+                .filter(|name| name.contains('@'))
+            else {
+                continue;
+            };
+            if self.mailbox_exists(address).is_err() {
+                let person = address.split('@').next().unwrap_or(address);
+                self.add_person(person, address)
+                    .map_err(|error| SeedError(std::io::Error::other(error)))?;
+            }
+            if path.is_dir() {
+                report
+                    .files
+                    .extend(self.seed_ics_folder(address, &path)?.files);
+            } else if is_ics(&path) {
+                let file = self.seed_ics_file(address, &path);
+                report.files.push((path, file));
+            }
+        }
+        Ok(report)
+    }
+
     /// Fills a mailbox from every `.ics` file of a folder.
     ///
     /// # Errors
     /// The folder cannot be read. A file that cannot be read stands in the report, and the rest goes on.
     pub fn seed_ics_folder(&self, address: &str, folder: &Path) -> Result<FolderReport, SeedError> {
-        let mut paths = std::fs::read_dir(folder)?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<Vec<_>, _>>()?;
-        paths.retain(|path| {
-            path.extension()
-                .is_some_and(|extension| extension.eq_ignore_ascii_case("ics"))
-        });
-        paths.sort();
+        let mut paths = sorted(folder)?;
+        paths.retain(|path| is_ics(path));
         let files = paths
             .into_iter()
             .map(|path| {
@@ -136,6 +166,19 @@ impl ExchangeSandbox {
             .collect();
         Ok(FolderReport { files })
     }
+}
+
+fn sorted(folder: &Path) -> Result<Vec<PathBuf>, SeedError> {
+    let mut paths = std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_ics(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("ics"))
 }
 
 /// An event with the changes to its occurrences.

@@ -178,7 +178,7 @@ pub(super) fn expanded<'a>(
     to: Timestamp,
 ) -> Vec<Subject<'a>> {
     let mut found = Vec::new();
-    for item in items {
+    for item in items.filter(|item| item.appointment.is_appointment()) {
         if item.series.is_some() {
             found.extend(
                 item.instances(from, to)
