@@ -442,7 +442,7 @@ fn check_builtin(value: &str, kind: &str) -> Result<(), ()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 mod tests {
     use super::super::xml::{self, MESSAGES, TYPES};
     use super::*;
@@ -490,5 +490,48 @@ mod tests {
         };
         judge(&field("calendar:UID")).unwrap();
         assert!(judge(&field("calendar:Uid")).is_err());
+    }
+
+    /// Requests of other clients and hand-written examples, where they are at hand: all follow the schemas.
+    #[test]
+    fn requests_of_other_clients_pass() {
+        let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+        let folders = [
+            shared.join("data/exchangelib-requests"),
+            shared.join("reference/ews-schema/examples"),
+        ];
+        let mut judged = 0;
+        for entry in folders
+            .iter()
+            .filter_map(|folder| std::fs::read_dir(folder).ok())
+            .flatten()
+        {
+            let path = entry.unwrap().path();
+            let Ok(root) = xml::parse(&std::fs::read(&path).unwrap()) else {
+                continue;
+            };
+            let parts = ["s:Header", "s:Body"]
+                .into_iter()
+                .filter_map(|part| root.child(part))
+                .flat_map(|part| &part.children);
+            for element in parts.filter(|element| knows(&element.name)) {
+                // Two of the examples follow the wire against the schema (m:Notification, m:SubscriptionId).
+                let on_the_wire = path.to_string_lossy().contains("GetStreamingEvents.");
+                if element.name.ends_with("Response") && on_the_wire {
+                    continue;
+                }
+                validate(element)
+                    .unwrap_or_else(|violation| panic!("{}: {violation}", path.display()));
+                judged += 1;
+            }
+        }
+        eprintln!(
+            "{judged} elements judged{}",
+            if judged == 0 {
+                ": skipped, there are no samples here"
+            } else {
+                ""
+            }
+        );
     }
 }
