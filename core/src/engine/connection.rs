@@ -1,5 +1,6 @@
 //! A connection as the engine uses it: its capabilities, and a gate that keeps within its limits.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use crate::connector::{Capabilities, Connection, Error, ErrorKind, Scope};
+use crate::store::CalendarId;
 
 /// A configured connection, opened.
 pub struct ConnectionHandle {
@@ -18,6 +20,8 @@ pub struct ConnectionHandle {
     pub(super) reads: Gate,
     /// Writes and inventories.
     pub(super) writes: Gate,
+    /// One calendar is read by one round at a time, whichever sync asks.
+    rounds: Mutex<HashMap<CalendarId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl std::fmt::Debug for ConnectionHandle {
@@ -53,7 +57,19 @@ impl ConnectionHandle {
             connection,
             reads: Gate::new(reads),
             writes: Gate::new(writes),
+            rounds: Mutex::default(),
         }
+    }
+
+    /// Waits until nobody else reads this calendar.
+    pub(super) async fn round_of(&self, calendar: CalendarId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+            // Locks that nobody holds or waits for are dropped, so that leavers leave nothing behind.
+            rounds.retain(|known, lock| *known == calendar || Arc::strong_count(lock) > 1);
+            Arc::clone(rounds.entry(calendar).or_default())
+        };
+        lock.lock_owned().await
     }
 
     /// The connection's name in the configuration.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::pass::{self, PassError, PassReport, PlannedWrite, Unit};
+use super::pass::{self, PassError, PassReport, PlannedWrite, Reader, Unit};
 use super::reconcile::reconcile;
 use super::{ConnectionHandle, Direction, OnLeave, RosterFrom, SyncConfig, roster};
 use crate::clock::Clock;
@@ -528,6 +528,7 @@ impl Engine {
             handle: member.state.calendar.handle(),
             shutdown,
             withdrawn: member.withdrawn,
+            readers: self.readers(&sync.source),
         };
         let lists = sink
             .capabilities()
@@ -646,6 +647,18 @@ impl Engine {
         }
     }
 
+    /// The syncs that read this connection.
+    fn readers(&self, source: &str) -> Vec<Reader<'_>> {
+        self.syncs
+            .iter()
+            .filter(|sync| sync.source == source)
+            .filter_map(|sync| {
+                let sink = self.handle(&sync.sink)?.capabilities().sink.as_ref()?;
+                Some(Reader { sync, sink })
+            })
+            .collect()
+    }
+
     /// What a sync would write now. Reads both sides and stores what it saw; writes nothing to the sink.
     ///
     /// # Errors
@@ -676,6 +689,7 @@ impl Engine {
                 handle: member.state.calendar.handle(),
                 shutdown,
                 withdrawn: member.withdrawn,
+                readers: self.readers(&sync.source),
             };
             let planned = plan_member(&unit, &member, options).await;
             let failed = planned.as_ref().err().map(Failure::from);

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::connector::{
     ApplyReport, AttemptToken, Error, Op, Outcome, SinkCapabilities, Write, WriteId,
 };
-use crate::model::{CalendarRef, EventTime, SideRef};
+use crate::model::{CalendarRef, EventTime, FieldSet, SideRef, Window};
 use crate::store::{
     CalendarId, CallRecord, DecisionRecord, Fence, NewRow, RowCommit, Store, StoreError,
 };
@@ -96,6 +96,42 @@ pub(super) struct Unit<'a> {
     pub(super) shutdown: &'a CancellationToken,
     /// The calendar left the roster and its records are to be withdrawn.
     pub(super) withdrawn: bool,
+    /// All syncs that read the source: it is read once for the union of what they need.
+    pub(super) readers: Vec<Reader<'a>>,
+}
+
+/// A sync that reads a source, and the sink that it reads for.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) sync: &'a SyncConfig,
+    pub(super) sink: &'a SinkCapabilities,
+}
+
+/// What is to be read of a calendar.
+pub(super) struct Demand {
+    pub(super) window: Window,
+    pub(super) fields: FieldSet,
+}
+
+impl Unit<'_> {
+    /// The union of what all readers of the source need.
+    pub(super) fn demand(&self, rules: &Rules) -> Result<Demand, PassError> {
+        let mut demand = Demand {
+            window: rules.window,
+            fields: rules.request_fields(),
+        };
+        if let Some(source) = &self.source.capabilities().source {
+            for reader in &self.readers {
+                let other = reader
+                    .sync
+                    .rules()
+                    .at(self.clock.now(), source, reader.sink)?;
+                demand.window = demand.window.hull(&other.window);
+                demand.fields = demand.fields.union(&other.request_fields());
+            }
+        }
+        Ok(demand)
+    }
 }
 
 /// What a pass did.
@@ -228,7 +264,11 @@ struct Plan {
 impl Plan {
     async fn make(unit: &Unit<'_>, rules: &Rules) -> Result<Self, PassError> {
         let sink = sink_capabilities(unit)?;
-        let rows = linked_rows(unit, sink).await?;
+        let rows = {
+            // Not in the middle of another sync's round over the same calendar.
+            let _alone = unit.source.round_of(unit.calendar).await;
+            linked_rows(unit, sink).await?
+        };
         let prints = unit.store.prints();
         let basis = basis(unit, &prints);
         let now = unit.clock.now();

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::pass::{PassError, Unit};
+use super::pass::{Demand, PassError, Unit};
 use super::{Rules, identity};
 use crate::connector::{Change, ChangeFeed, ChangesRequest, Cursor, Error, ErrorKind, Scope};
 use crate::model::{Coverage, Event, Field, FieldSet, ItemRef, Window};
@@ -25,7 +25,9 @@ pub struct Pulled {
 
 /// Reads a calendar's changes and stores what they say.
 pub(super) async fn pull(unit: &Unit<'_>, rules: &Rules, full: bool) -> Result<Pulled, PassError> {
-    match pull_from(unit, rules, full, true).await {
+    let _alone = unit.source.round_of(unit.calendar).await;
+    let demand = unit.demand(rules)?;
+    match pull_from(unit, rules, &demand, full, true).await {
         Err(PassError::Source(error)) if error.kind == ErrorKind::CursorExpired => {
             tracing::info!(
                 sync = unit.sync.name,
@@ -33,7 +35,7 @@ pub(super) async fn pull(unit: &Unit<'_>, rules: &Rules, full: bool) -> Result<P
                 code = error.code,
                 "The source's cursor is no longer good; the calendar is read from the beginning."
             );
-            pull_from(unit, rules, full, false).await
+            pull_from(unit, rules, &demand, full, false).await
         }
         done => done,
     }
@@ -42,13 +44,14 @@ pub(super) async fn pull(unit: &Unit<'_>, rules: &Rules, full: bool) -> Result<P
 async fn pull_from(
     unit: &Unit<'_>,
     rules: &Rules,
+    demand: &Demand,
     full: bool,
     with_cursor: bool,
 ) -> Result<Pulled, PassError> {
     let Some(source) = unit.source.connection().source() else {
         return Err(PassError::Source(Error::unsupported("reading")));
     };
-    let fields = rules.request_fields();
+    let fields = demand.fields.clone();
     let binding = format!("{} {fields:?}", unit.source.version());
     let known = unit
         .store
@@ -60,13 +63,13 @@ async fn pull_from(
         SourceState::default()
     };
     let mut covered = known.covered;
-    covered.clip(rules.window);
+    covered.clip(demand.window);
     // The store keeps no more than was asked for, whatever a source reports; qualification needs free or busy.
     let kept = fields.union(&FieldSet::from_iter([Field::ShowAs]));
     let request = ChangesRequest {
         calendar: unit.reference.clone(),
         cursor: known.cursor,
-        window: rules.window,
+        window: demand.window,
         covered: covered.clone(),
         fields,
         full,
@@ -103,8 +106,8 @@ async fn pull_from(
     for window in &reading.listed {
         covered.add(*window);
     }
-    covered.clip(rules.window);
-    reading.finish(rules, covered, binding, now).await
+    covered.clip(demand.window);
+    reading.finish(rules, demand, covered, binding, now).await
 }
 
 /// One round under way.
@@ -260,6 +263,7 @@ impl<'a> Reading<'a> {
     async fn finish(
         mut self,
         rules: &Rules,
+        demand: &Demand,
         covered: Coverage,
         binding: String,
         now: Timestamp,
@@ -295,7 +299,7 @@ impl<'a> Reading<'a> {
                     covered,
                     binding,
                     checkpoint: self.checkpoint.take(),
-                    full: listed.covers(rules.window),
+                    full: listed.covers(demand.window),
                     at: now,
                 },
             )

@@ -374,3 +374,62 @@ async fn k058_an_all_day_event_of_today_that_went_is_deleted() {
     world.sync_well().await;
     assert_eq!(world.sink.writes(), ["delete today"]);
 }
+
+#[tokio::test]
+async fn two_syncs_of_one_source_share_views_and_cursor() {
+    let world = World::new(&[ANNA]).await;
+    let second = MemorySink::default();
+    second.state.lock().unwrap().roster = vec![ANNA.to_owned()];
+    let mut other = sync_config();
+    other.name = "archive".to_owned();
+    other.sink = "archive".to_owned();
+    other.window = serde_json::from_str(r#"{"past":"7 days","future":"6 months"}"#).unwrap();
+    let mut keeps_subjects = sink_capabilities();
+    let fields = &mut keeps_subjects.sink.as_mut().unwrap().fields;
+    *fields = [
+        calbridge_core::model::Field::Time,
+        calbridge_core::model::Field::Subject,
+    ]
+    .into_iter()
+    .collect();
+    let engine = world
+        .with_sink("archive", &second, keeps_subjects, other)
+        .await;
+    let mut titled = event("a", "2026-12-01 10:00");
+    titled.content.subject = Some("Team".to_owned());
+    world.source.put(ANNA, titled);
+    world.source.put(ANNA, event("far", "2027-04-01 10:00"));
+    let options = calbridge_core::engine::SyncOptions::default();
+    let run = |sync: usize| {
+        engine.sync_once(
+            &engine.syncs()[sync],
+            &options,
+            &world.shutdown,
+            &calbridge_core::engine::Silent,
+        )
+    };
+    // Both at once: one round after the other.
+    let (first, other) = tokio::join!(run(0), run(1));
+    assert_eq!(
+        (first.unwrap().failures(), other.unwrap().failures()),
+        (0, 0)
+    );
+    assert_eq!(world.sink.ids(), ["a"]);
+    assert_eq!(second.ids(), ["a", "far"]);
+    let requests = world.source.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].fields, requests[1].fields);
+    assert_eq!(requests[0].window, requests[1].window);
+    assert!(
+        requests[1].cursor.is_some(),
+        "the second asks for what changed only"
+    );
+    world.source.remove(ANNA, "a");
+    let (first, other) = tokio::join!(run(1), run(0));
+    assert_eq!(
+        (first.unwrap().failures(), other.unwrap().failures()),
+        (0, 0)
+    );
+    assert!(world.sink.ids().is_empty());
+    assert_eq!(second.ids(), ["far"]);
+}

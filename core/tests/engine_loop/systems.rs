@@ -633,6 +633,41 @@ impl World {
         .await;
     }
 
+    /// An engine with a second sink and sync besides.
+    pub async fn with_sink(
+        &self,
+        name: &str,
+        sink: &MemorySink,
+        writes: Capabilities,
+        sync: SyncConfig,
+    ) -> Engine {
+        let fence = self.store.acquire("test", self.clock.now()).await.unwrap();
+        let handle = |name: &str, capabilities, connection: Arc<dyn Connection>| {
+            Arc::new(ConnectionHandle::new(
+                name,
+                "memory 1",
+                capabilities,
+                connection,
+            ))
+        };
+        Engine::new(
+            Arc::clone(&self.store),
+            fence,
+            self.clock.clone(),
+            [
+                handle(
+                    "exchange",
+                    source_capabilities(),
+                    Arc::new(self.source.clone()),
+                ),
+                handle("planner", sink_capabilities(), Arc::new(self.sink.clone())),
+                handle(name, writes, Arc::new(sink.clone())),
+            ],
+            vec![sync_config(), sync],
+        )
+        .unwrap()
+    }
+
     pub async fn sync(&self) -> SyncReport {
         self.sync_with(SyncOptions::default()).await
     }
