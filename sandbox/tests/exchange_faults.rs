@@ -280,3 +280,39 @@ async fn gromox_has_its_quirks() {
         .contains("ErrorCannotFindUser")
     );
 }
+
+#[tokio::test]
+async fn gromox_answers_a_fault_twice_on_one_connection() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let options = ExchangeOptions {
+        profile: Profile::Gromox,
+        ..ExchangeOptions::default()
+    };
+    let exchange = start(options).await;
+    let mut client = Client::new(&exchange, ANNA);
+    client.zone = Some("Nowhere".to_owned());
+    let body = client.envelope("<m:GetItem/>");
+    let mut socket = tokio::net::TcpStream::connect(exchange.server().address())
+        .await
+        .unwrap();
+    let head = format!(
+        "POST /EWS/Exchange.asmx HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic c3ZjLWNhbGJyaWRnZTpzYW5kYm94\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(body.as_bytes()).await.unwrap();
+    let mut seen = String::new();
+    let mut buffer = vec![0; 65536];
+    let reading = async {
+        while seen.matches("HTTP/1.1 200 OK").count() < 2 {
+            let read = socket.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "the connection ended early: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), reading)
+        .await
+        .unwrap();
+    assert_eq!(exchange.ledger().len(), 1);
+}
