@@ -1,5 +1,6 @@
 //! One call: the certificate, the pace, and what a failure means.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ const RELOAD_AFTER: SignedDuration = SignedDuration::from_hours(1);
 /// The longest wait that a server's Retry-After is believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// So many calls that fail one after the other, for whatever calendars, are the connection's trouble.
+const CONNECTION_TROUBLE: u32 = 3;
+
 /// Makes calls.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -35,6 +39,8 @@ pub(crate) struct Client {
     loading: tokio::sync::Mutex<()>,
     permits: Semaphore,
     pace: Pace,
+    /// How many calls were answered badly, or not at all, since the last good answer.
+    bad_answers: AtomicU32,
 }
 
 /// An HTTP client with the certificate that was chosen.
@@ -103,6 +109,14 @@ impl Why {
         }
     }
 
+    /// Whether what was asked, rather than the connection, may be the reason.
+    fn may_be_the_calendars(&self) -> bool {
+        matches!(
+            self,
+            Self::Fault(_) | Self::TooLarge | Self::Timeout | Self::Unclear
+        )
+    }
+
     /// Whether a smaller call may fare better.
     pub(crate) fn is_about_size(&self) -> bool {
         matches!(self, Self::TooLarge | Self::Timeout)
@@ -119,6 +133,7 @@ impl Client {
             pace: Pace::per_minute(settings.calls_per_minute),
             session: RwLock::new(None),
             loading: tokio::sync::Mutex::new(()),
+            bad_answers: AtomicU32::new(0),
             settings,
             context,
         })
@@ -303,6 +318,7 @@ impl Client {
         };
         match read {
             Ok((response, date, server)) => {
+                self.bad_answers.store(0, Ordering::Relaxed);
                 let reference = wire::reference(&response);
                 tracing::info!(
                     code = 6104,
@@ -336,12 +352,22 @@ impl Client {
         &self,
         operation: Operation,
         why: Why,
-        error: Error,
+        mut error: Error,
         started: Timestamp,
         ended: Timestamp,
         events: usize,
         date: Option<Timestamp>,
     ) -> Failed {
+        // What was asked may have been the reason: then it is the calendar's trouble, not the others'.
+        if why.may_be_the_calendars()
+            && operation != Operation::GetResources
+            && error.kind != ErrorKind::Cancelled
+        {
+            let in_a_row = self.bad_answers.fetch_add(1, Ordering::Relaxed) + 1;
+            if in_a_row < CONNECTION_TROUBLE {
+                error.scope = Scope::Calendar;
+            }
+        }
         if error.kind != ErrorKind::Cancelled {
             tracing::error!(
                 code = %error.code,

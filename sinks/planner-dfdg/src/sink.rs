@@ -15,12 +15,12 @@ use crate::client::{Call, Failed, Why};
 use crate::codes::{self, Verdict};
 use crate::inventory::Inventory;
 use crate::map;
-use crate::wire::{self, EventReceipt, Operation, Request, WireEvent};
+use crate::wire::{self, EventReceipt, Fault, Operation, Request, WireEvent};
 
 /// How often one call of `apply` cuts a batch in half to find the event that makes it fail.
 const MAX_SPLITS: u32 = 8;
 /// So many events that fail alone one after the other mean that it is not the events.
-const MAX_LONE_FAULTS: u32 = 3;
+const MAX_LONE_FAILURES: u32 = 3;
 
 /// The order in which operations are sent.
 const ORDER: [(Op, Operation); 3] = [
@@ -63,7 +63,9 @@ impl CalendarSink for Planner {
             calendar,
             report: ApplyReport::default(),
             splits: MAX_SPLITS,
-            lone_faults: 0,
+            lone_failures: 0,
+            answered: false,
+            lone_error: None,
         };
         let mut queues: HashMap<Op, VecDeque<Prepared>> = HashMap::new();
         for write in writes {
@@ -76,6 +78,10 @@ impl CalendarSink for Planner {
             if let Some(queue) = queues.remove(&op) {
                 run.send(op, operation, queue).await?;
             }
+        }
+        if run.report.trouble.is_none() && !run.answered {
+            // Nothing went well beside it, so it may not have been the event.
+            run.report.trouble = run.lone_error;
         }
         Ok(run.report)
     }
@@ -90,8 +96,14 @@ struct Run<'a> {
     planner: &'a Planner,
     calendar: &'a CalendarRef,
     report: ApplyReport,
+    /// How often a batch may still be cut in half.
     splits: u32,
-    lone_faults: u32,
+    /// How many events failed alone since the last answer.
+    lone_failures: u32,
+    /// Whether any call was answered.
+    answered: bool,
+    /// Why the last event that failed alone did, if it is not refused for good.
+    lone_error: Option<Error>,
 }
 
 impl Run<'_> {
@@ -174,7 +186,8 @@ impl Run<'_> {
                 .await
             {
                 Ok(call) => {
-                    self.lone_faults = 0;
+                    self.lone_failures = 0;
+                    self.answered = true;
                     self.planner.batches.went_well(self.calendar);
                     self.take(op, &batch, call);
                 }
@@ -323,48 +336,42 @@ impl Run<'_> {
         }
         let at = receipt.map(|receipt| self.receipt(receipt));
         let alone = batch.len() == 1;
-        if let Why::Fault(fault) = &why {
-            if !alone && self.splits > 0 {
-                // One event may make the whole call fail: halves tell which.
-                self.splits -= 1;
-                self.planner.batches.shrink(self.calendar, batch.len());
-                for prepared in batch.into_iter().rev() {
-                    queue.push_front(prepared);
-                }
-                return Ok(());
+        let is_fault = matches!(why, Why::Fault(_));
+        if is_fault && !alone && self.splits > 0 {
+            // One event may make the whole call fail: halves tell which.
+            self.splits -= 1;
+            self.planner.batches.shrink(self.calendar, batch.len());
+            for prepared in batch.into_iter().rev() {
+                queue.push_front(prepared);
             }
-            if alone {
-                self.lone_faults += 1;
-                let number = fault.details.as_ref().and_then(|details| details.code);
-                let outcome = match &fault.details {
-                    None => Outcome::Unknown,
-                    Some(_) if codes::is_permanent(number) => Outcome::Rejected {
-                        code: codes::FAULT_DETAILS.to_owned(),
-                        message: error.message.clone(),
-                    },
-                    Some(_) => later(&error),
-                };
-                for prepared in &batch {
-                    self.answer(prepared.write, outcome.clone(), at);
-                }
-                // A refused event is nobody else's trouble, unless one follows the other.
-                let refused = matches!(outcome, Outcome::Rejected { .. });
-                if self.lone_faults >= MAX_LONE_FAULTS || (queue.is_empty() && !refused) {
-                    self.report.trouble = Some(error);
-                }
-                return Ok(());
-            }
+            return Ok(());
         }
         if why.is_about_size() && !alone {
             self.planner.batches.shrink(self.calendar, batch.len());
         }
-        let outcome = if why.may_have_been_done() {
-            Outcome::Unknown
-        } else {
-            later(&error)
+        let outcome = match &why {
+            Why::Fault(Fault {
+                details: Some(details),
+                ..
+            }) if alone && codes::is_permanent(details.code) => Outcome::Rejected {
+                code: codes::FAULT_DETAILS.to_owned(),
+                message: error.message.clone(),
+            },
+            _ if why.may_have_been_done() => Outcome::Unknown,
+            _ => later(&error),
         };
         for prepared in &batch {
             self.answer(prepared.write, outcome.clone(), at);
+        }
+        if alone && (is_fault || why.is_about_size()) {
+            // The event may be the reason, so the others go on, unless they fare the same.
+            self.lone_failures += 1;
+            if !matches!(outcome, Outcome::Rejected { .. }) {
+                self.lone_error = Some(error.clone());
+            }
+            if self.lone_failures < MAX_LONE_FAILURES {
+                return Ok(());
+            }
         }
         self.report.trouble = Some(error);
         Ok(())

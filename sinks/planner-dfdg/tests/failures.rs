@@ -97,6 +97,48 @@ async fn one_event_that_makes_calls_fail_is_found_and_the_others_arrive() {
 }
 
 #[tokio::test]
+async fn one_event_that_never_gets_an_answer_does_not_hold_up_the_others() {
+    let mut setup = setup().await;
+    setup.settings["http"]["timeout"] = "500 ms".into();
+    setup.settings["max_events_per_call"] = 1.into();
+    let connection = setup.open();
+    setup.fault("CreateEvents#2=hang-before");
+    let report = apply(
+        &connection,
+        &[
+            create(1, "uid-1"),
+            create(2, "uid-2"),
+            create(3, "uid-3"),
+            delete(4, "uid-1"),
+        ],
+    )
+    .await;
+    assert_eq!(outcome(&report, 2), &Outcome::Unknown);
+    for number in [1, 3, 4] {
+        assert!(is_done(outcome(&report, number)), "{report:?}");
+    }
+    assert_eq!(report.trouble, None);
+}
+
+#[tokio::test]
+async fn bad_answers_are_the_calendars_trouble_until_there_are_three_in_a_row() {
+    let setup = setup().await;
+    let connection = setup.open();
+    let scope = async |address: &str| {
+        let report = apply_to(&connection, address, &creates(1)).await;
+        report.trouble.map(|trouble| trouble.scope)
+    };
+    setup.fault("CreateEvents#1*2=half");
+    setup.fault("CreateEvents#4*3=half");
+    assert_eq!(scope(ANNA).await, Some(Scope::Calendar));
+    assert_eq!(scope(BO).await, Some(Scope::Calendar));
+    assert_eq!(scope(ROOM).await, None);
+    assert_eq!(scope(ANNA).await, Some(Scope::Calendar));
+    assert_eq!(scope(BO).await, Some(Scope::Calendar));
+    assert_eq!(scope(ROOM).await, Some(Scope::Connection));
+}
+
+#[tokio::test]
 async fn a_service_that_always_fails_is_not_asked_event_by_event() {
     let setup = setup().await;
     setup.fault("CreateEvents*all=fault-details:4711");
