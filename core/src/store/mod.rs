@@ -87,6 +87,14 @@ pub enum StoreError {
         /// The newest format that is known.
         known: i64,
     },
+    /// A backup cannot be written where it should go.
+    #[error("the backup {path} cannot be written: {detail}")]
+    Backup {
+        /// Where it should go.
+        path: String,
+        /// Why not, and what to do.
+        detail: String,
+    },
     /// Something that should be there is not.
     #[error("the state has no such {0}")]
     NotFound(&'static str),

@@ -424,9 +424,12 @@ async fn a_backup_overwrites_nothing() {
     let it = Fixture::over(place.open().unwrap()).await;
     let target = place.beside(".copy");
     std::fs::write(&target, "precious").unwrap();
-    assert!(it.store.backup(&target).await.is_err());
+    let refused = it.store.backup(&target).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Backup { .. }), "{refused}");
     assert_eq!(std::fs::read(&target).unwrap(), b"precious");
     assert!(it.store.backup(&place.path).await.is_err());
+    let nowhere = place.path.join("copy");
+    assert!(it.store.backup(&nowhere).await.is_err());
     it.round_with(vec![event("a", "1")]).await;
     // One in memory and one that is only read can be copied as well.
     let memory = Fixture::in_memory().await;

@@ -9,6 +9,7 @@ use calbridge_core::store::{RoundChanges, ViewChange};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use crate::support::{Fixture, at, event, ids, instant, item, row_for, timed, window};
 
@@ -356,7 +357,12 @@ async fn play(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        // Beside this file: `model.regressions`.
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn random_histories_end_as_in_the_model(steps in steps()) {

@@ -9,6 +9,10 @@ use super::fault::Work;
 use super::{Inner, open};
 use crate::store::{StoreError, StoreResult};
 
+/// How often a locked file is tried again, and the wait between two tries.
+const MAX_TRIES: u32 = 100;
+const WAIT: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Copies the store to `target`, which must not exist.
 pub(super) fn online(inner: &Inner, target: &Path) -> StoreResult<()> {
     let copied = || {
@@ -30,9 +34,10 @@ pub(super) fn copy(source: &Connection, target: &Path) -> Work<()> {
     let new = open::private_options().create_new(true).open(target);
     if let Err(error) = new {
         let error = if error.kind() == std::io::ErrorKind::AlreadyExists {
-            StoreError::Database(
-                "there is a file already where the backup should go; name another".to_owned(),
-            )
+            StoreError::Backup {
+                path: open::shown(target),
+                detail: "there is a file already; name another".to_owned(),
+            }
         } else {
             open::io_error(&error, target)
         };
@@ -56,12 +61,18 @@ fn fill(source: &Connection, target: &Path) -> Work<()> {
         let backup = Backup::new(source, &mut copy)?;
         // All pages in one step: under the write-ahead log that is one snapshot which keeps nobody from
         // writing. Smaller steps would start anew after each write.
-        loop {
-            match backup.step(-1)? {
-                StepResult::Done => break,
-                StepResult::More => {}
-                _ => std::thread::sleep(std::time::Duration::from_millis(50)),
+        let mut tries = 0;
+        while backup.step(-1)? != StepResult::Done {
+            tries += 1;
+            if tries > MAX_TRIES {
+                return Err(StoreError::Backup {
+                    path: open::shown(target),
+                    detail: "the state file is locked by another process; stop that first"
+                        .to_owned(),
+                }
+                .into());
             }
+            std::thread::sleep(WAIT);
         }
     }
     // One file, without a log beside it.

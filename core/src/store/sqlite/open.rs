@@ -147,8 +147,7 @@ fn flags() -> OpenFlags {
 fn open_reader(path: &Path, name: &str) -> Work<Connection> {
     let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let shared = Connection::open_with_flags(path, read_only)?;
-    prepare(&shared)?;
-    let Err(fault) = probe(&shared, name) else {
+    let Err(fault) = prepare(&shared).and_then(|()| probe(&shared, name)) else {
         return Ok(shared);
     };
     let no_log = {
