@@ -116,7 +116,8 @@ impl Client {
             .map_err(|failure| narrowed(failure, mailbox.is_some()));
         pass.used(match &answer {
             Ok(answer) if answer.status.as_u16() == 401 => Some(false),
-            Ok(answer) if answer.status.is_success() => Some(true),
+            // SOAP faults come with 500.
+            Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 500 => Some(true),
             _ => None,
         });
         let answer = answer?;

@@ -177,8 +177,10 @@ impl Inner {
                 }
             }
             if !moved || attempt == ATTEMPTS {
+                // What cannot even be named cannot be kept by its name either: then nothing is gone.
+                let nameless = read.changes.iter().any(is_nameless);
                 changes.extend(read.changes);
-                return Ok(!moved);
+                return Ok(!moved && !nameless);
             }
         }
         Ok(false)
@@ -296,6 +298,17 @@ impl Inner {
         let message = self.client.single(&request.calendar.address, &body).await?;
         Ok(message.items.iter().filter_map(|item| item.modified).max())
     }
+}
+
+fn is_nameless(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Unreadable {
+            item: None,
+            uid: None,
+            ..
+        }
+    )
 }
 
 fn take(walk: &mut Walk, page: &Message) {

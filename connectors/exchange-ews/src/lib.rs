@@ -116,3 +116,45 @@ fn capabilities(max_in_flight: usize) -> Capabilities {
 }
 
 calbridge_core::export_connector!(ExchangeEws);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    #[test]
+    fn the_manifest_describes_every_setting() {
+        let manifest = calbridge_core::connector::find("exchange-ews")
+            .unwrap()
+            .manifest();
+        assert!(manifest.capabilities.source.is_some());
+        assert!(manifest.capabilities.sink.is_none());
+        let properties = manifest.settings["properties"].as_object().unwrap().clone();
+        for name in [
+            "url",
+            "auth",
+            "access",
+            "max_in_flight",
+            "batch",
+            "home_zone",
+            "http",
+        ] {
+            assert!(properties[name]["description"].is_string(), "{name}");
+        }
+        assert_eq!(properties.len(), 7);
+        assert!(
+            !manifest.settings.to_string().contains("ntlm"),
+            "named in the error alone"
+        );
+    }
+
+    #[test]
+    fn the_limit_of_calendars_at_once_is_a_setting() {
+        let settings = serde_json::json!({
+            "url": "https://mail.example/EWS/Exchange.asmx",
+            "auth": { "kind": "bearer", "token": "env:T" },
+            "max_in_flight": 3,
+        });
+        let entry = calbridge_core::connector::find("exchange-ews").unwrap();
+        let capabilities = entry.capabilities(&settings).unwrap();
+        assert_eq!(capabilities.source.unwrap().max_in_flight, 3);
+    }
+}

@@ -52,6 +52,10 @@ const BAD_TIMES: Unfit = Unfit {
     code: "ews.item.times",
     why: "an item ends before it starts, or lies outside the calendar; it is left as it was. Correct it in Outlook",
 };
+const A_MASTER: Unfit = Unfit {
+    code: "ews.item.type",
+    why: "the master of a series stands where one of its occurrences should; what is known of the series is kept",
+};
 pub(crate) const BAD_VALUE: Unfit = Unfit {
     code: "ews.item.value",
     why: "an item has a value that is not of its type; it is left as it was",
@@ -76,6 +80,9 @@ impl Mapper<'_> {
         if item.bad.is_some() {
             return Err(BAD_VALUE);
         }
+        if item.item_type.is_none() && !detailed {
+            return Ok(None);
+        }
         let all_day = item.all_day.unwrap_or(false);
         let zone = self.zones.find(item.zone_id.as_deref(), item.zone.as_ref());
         if all_day && zone.is_none() && item.start_wall.is_none() && !detailed {
@@ -91,7 +98,8 @@ impl Mapper<'_> {
                 Some(self.original(item, at, zone.as_ref())?)
             }
             // A single meeting of somebody else's series goes by its UID alone.
-            Some(ItemType::Single | ItemType::RecurringMaster) => None,
+            Some(ItemType::Single) => None,
+            Some(ItemType::RecurringMaster) => return Err(A_MASTER),
             Some(ItemType::Other) | None => item
                 .recurrence_id
                 .map(|at| self.original(item, at, zone.as_ref()))

@@ -18,6 +18,10 @@ use crate::zones::{iana_name, instant};
 /// How far the days of whole-day events may lie outside a range of instants, for the zones of the world.
 pub(crate) const DAY_MARGIN: SignedDuration = SignedDuration::from_hours(14);
 
+/// The longest occurrence that is believed. One that is longer than the way to the next overlaps it; this long,
+/// a daily one would do so thousands of times, which no calendar means.
+const LONGEST: SignedDuration = SignedDuration::from_hours(5 * 366 * 24);
+
 /// Between a master's id and the date of an occurrence that was expanded by us. No EWS id contains it.
 const DATE_MARK: char = '#';
 
@@ -27,7 +31,7 @@ const NO_RULE: Unfit = Unfit {
 };
 const NO_TIMES: Unfit = Unfit {
     code: "ews.series",
-    why: "a series has no start or no end; what is known of it is kept",
+    why: "a series has no start or no end that could be; what is known of it is kept",
 };
 
 const NO_ZONE: Unfit = Unfit {
@@ -99,7 +103,7 @@ impl<'a> Series<'a> {
         } else {
             (start.time(), end.duration_since(start))
         };
-        if length.is_negative() {
+        if length.is_negative() || length > LONGEST {
             return Err(NO_TIMES);
         }
         let mut series = Self {
@@ -322,5 +326,169 @@ pub(crate) fn overlaps(time: &EventTime, window: Window) -> bool {
     match time {
         EventTime::AllDay { .. } => widened(window).overlaps(start, end),
         _ => window.overlaps(start, end),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::recurrence::{Bound, DayMask, Index, Pattern, Recurrence};
+    use crate::response::{ItemType, WireTime};
+    use crate::zones::Zones;
+    use calbridge_core::model::FieldSet;
+    use proptest::prelude::*;
+
+    fn utc(text: &str) -> Option<WireTime> {
+        Some(WireTime::Instant(text.parse().unwrap()))
+    }
+
+    fn master() -> Item {
+        Item {
+            element: "CalendarItem".into(),
+            id: "M".into(),
+            uid: Some("u@x".into()),
+            item_type: Some(ItemType::RecurringMaster),
+            zone_id: Some("Romance Standard Time".into()),
+            start: utc("2026-12-07T08:00:00Z"),
+            end: utc("2026-12-07T08:30:00Z"),
+            recurrence: Some(Ok(Recurrence {
+                pattern: Pattern::Weekly {
+                    interval: 1,
+                    days: DayMask::parse("Monday").unwrap(),
+                    first: jiff::civil::Weekday::Monday,
+                },
+                start: "2026-12-07".parse().unwrap(),
+                bound: Bound::Count(10),
+            })),
+            ..Item::default()
+        }
+    }
+
+    fn expanded(master: &Item, details: &HashMap<String, Result<Item>>) -> Vec<Change> {
+        let (zones, fields) = (Zones::default(), FieldSet::times());
+        let mapper = Mapper {
+            zones: &zones,
+            fields: &fields,
+        };
+        let window = Window::new(
+            "2026-12-01T00:00:00Z".parse().unwrap(),
+            "2027-01-01T00:00:00Z".parse().unwrap(),
+        )
+        .unwrap();
+        match Series::new(master, mapper) {
+            Ok(series) => {
+                let _ = series.exceptions_in(window);
+                series.expand(window, details)
+            }
+            Err(change) => vec![*change],
+        }
+    }
+
+    #[test]
+    fn an_original_start_given_as_the_day_s_midnight_is_rebuilt() {
+        let mut master = master();
+        // 14 December, 0:00 in Denmark; the occurrence was at 9:00.
+        master.exceptions = vec![Exception {
+            id: "E".into(),
+            start: utc("2026-12-14T14:00:00Z"),
+            end: utc("2026-12-14T15:00:00Z"),
+            original: utc("2026-12-13T23:00:00Z"),
+        }];
+        let exception = Item {
+            id: "E".into(),
+            start: utc("2026-12-14T14:00:00Z"),
+            end: utc("2026-12-14T15:00:00Z"),
+            ..Item::default()
+        };
+        let changes = expanded(&master, &HashMap::from([("E".to_owned(), Ok(exception))]));
+        let moved = changes
+            .iter()
+            .find_map(|change| match change {
+                Change::Item(event) if event.item.id == "M#2026-12-14" => Some(event),
+                _ => None,
+            })
+            .unwrap();
+        let slot = "2026-12-14T08:00:00Z".parse().unwrap();
+        assert_eq!(moved.key.original(), Some(OriginalStart::Instant(slot)));
+        assert_eq!(changes.len(), 4);
+    }
+
+    #[test]
+    fn an_exception_that_could_not_be_read_keeps_the_series() {
+        let mut master = master();
+        master.exceptions = vec![Exception {
+            id: "E".into(),
+            original: utc("2026-12-14T08:00:00Z"),
+            ..Exception::default()
+        }];
+        let changes = expanded(&master, &HashMap::new());
+        let kept = changes.iter().any(
+            |change| matches!(change, Change::Unreadable { uid: Some(uid), .. } if uid == "u@x"),
+        );
+        assert!(kept);
+        assert_eq!(changes.len(), 4);
+    }
+
+    #[test]
+    fn ids_of_occurrences_are_told_from_ids_of_items() {
+        let date = "2026-12-14".parse().unwrap();
+        let id = occurrence_id("AAMk+/=", date);
+        assert_eq!(split_occurrence_id(&id), Some(("AAMk+/=", date)));
+        assert_eq!(split_occurrence_id("AAMk+/="), None);
+        assert_eq!(split_occurrence_id("AAMk#x"), None);
+    }
+
+    fn moment() -> impl Strategy<Value = Option<WireTime>> {
+        let edges = proptest::sample::select(vec![
+            Timestamp::MIN,
+            Timestamp::MAX,
+            Timestamp::UNIX_EPOCH,
+            "2026-12-07T08:00:00Z".parse().unwrap(),
+            "2026-10-25T00:30:00Z".parse().unwrap(),
+        ]);
+        let near = (-4_000_000i64..4_000_000)
+            .prop_map(|s| Timestamp::from_second(1_796_000_000 + s).unwrap());
+        let walls = proptest::sample::select(vec![DateTime::MIN, DateTime::MAX]);
+        prop_oneof![
+            Just(None),
+            edges.prop_map(|at| Some(WireTime::Instant(at))),
+            near.prop_map(|at| Some(WireTime::Instant(at))),
+            walls.prop_map(|at| Some(WireTime::Local(at))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_series_makes_the_expansion_panic(
+            start in moment(), end in moment(), original in moment(), deleted in moment(),
+            all_day in any::<bool>(), rule_start in prop_oneof![Just(Date::MIN), Just(Date::MAX), Just("2026-12-01".parse::<Date>().unwrap())],
+            interval in prop_oneof![Just(1u32), Just(u32::MAX), 1u32..9], kind in 0..4,
+            count in prop_oneof![Just(1u32), Just(u32::MAX)],
+        ) {
+            let days = DayMask::parse("Day").unwrap();
+            let pattern = match kind {
+                0 => Pattern::Daily { interval },
+                1 => Pattern::Weekly { interval, days, first: jiff::civil::Weekday::Sunday },
+                2 => Pattern::AbsoluteMonthly { interval, day: 31 },
+                _ => Pattern::RelativeMonthly { interval, days, index: Index::Last },
+            };
+            let item = Item {
+                start,
+                end,
+                all_day: Some(all_day),
+                deleted: deleted.into_iter().collect(),
+                exceptions: vec![Exception { id: "E".into(), start, end, original }],
+                recurrence: Some(Ok(Recurrence { pattern, start: rule_start, bound: Bound::Count(count) })),
+                ..master()
+            };
+            let details = HashMap::from([("E".to_owned(), Ok(item.clone()))]);
+            for change in expanded(&item, &details) {
+                if let Change::Item(event) = change {
+                    let (from, to) = event.content.time.span_in(&TimeZone::UTC);
+                    prop_assert!(from <= to);
+                }
+            }
+        }
     }
 }

@@ -66,7 +66,8 @@ impl Inner {
                 .await;
         }
         let mut known = expands;
-        if of(&[ItemType::Occurrence, ItemType::Exception]) {
+        let occurrences = items.iter().any(|item| item.recurrence_id.is_some());
+        if occurrences || of(&[ItemType::Occurrence, ItemType::Exception]) {
             known = Expands::Yes;
         }
         if known == Expands::Unknown && series {
@@ -186,17 +187,31 @@ impl Inner {
         let details = self
             .get_items(calendar, &ids, &Properties::details(fields))
             .await?;
-        for (listed, detail) in again.iter().zip(details) {
+        let mut damaged = Vec::new();
+        for (listed, detail) in again.into_iter().zip(details) {
+            let wants_body = fields.contains(Field::Body);
             match detail {
-                Ok(item) => match mapper.item(&with_id(item, listed), true) {
-                    Mapped::Event(event) => changes.extend(inside(event, window)),
-                    Mapped::Unreadable(change) => changes.push(change),
-                    Mapped::NeedsDetails => {}
-                },
-                // It vanished in between.
-                Err(error) if error.kind == ErrorKind::NotFound => {}
-                Err(error) => changes.push(unreadable_because(listed, error)),
+                Err(error) if wants_body && error.code == "ews.ErrorItemCorrupt" => {
+                    damaged.push(listed);
+                }
+                detail => changes.extend(described(mapper, &listed, detail, window)),
             }
+        }
+        // Most often it is the body that is damaged: once more without it.
+        let fields: FieldSet = fields
+            .iter()
+            .filter(|field| *field != Field::Body)
+            .collect();
+        let ids: Vec<String> = damaged.iter().map(|item| item.id.clone()).collect();
+        let details = self
+            .get_items(calendar, &ids, &Properties::details(&fields))
+            .await?;
+        let mapper = Mapper {
+            zones: &self.zones,
+            fields: &fields,
+        };
+        for (listed, detail) in damaged.iter().zip(details) {
+            changes.extend(described(mapper, listed, detail, window));
         }
         Ok(changes)
     }
@@ -428,6 +443,25 @@ impl Inner {
             return Ok(Err(error.clone()));
         }
         Ok(series.on(date, &details).ok_or_else(gone))
+    }
+}
+
+/// What an item that was read by itself has to tell about the window.
+fn described(
+    mapper: Mapper<'_>,
+    listed: &Item,
+    detail: Result<Item>,
+    window: Window,
+) -> Option<Change> {
+    match detail {
+        Ok(item) => match mapper.item(&with_id(item, listed), true) {
+            Mapped::Event(event) => inside(event, window),
+            Mapped::Unreadable(change) => Some(change),
+            Mapped::NeedsDetails => None,
+        },
+        // It vanished in between.
+        Err(error) if error.kind == ErrorKind::NotFound => None,
+        Err(error) => Some(unreadable_because(listed, error)),
     }
 }
 

@@ -588,3 +588,45 @@ async fn a_feed_ends_with_its_error_and_says_nothing_more() {
     let mut feed = source.changes(request(ANNA, winter())).await.unwrap();
     assert!(feed.next(10).await.is_err());
 }
+
+#[tokio::test]
+async fn a_page_of_a_gateway_with_status_200() {
+    let bench = bench().await;
+    let page =
+        "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Hello<br></body></html>";
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}",
+        page.len()
+    );
+    let fault = TransportFault::Raw(answer.into());
+    bench
+        .exchange
+        .inject(Fault::once(FaultKind::from(fault)))
+        .unwrap();
+    let error = bench.read(request(ANNA, winter())).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.scope),
+        (ErrorKind::Protocol, Scope::Connection)
+    );
+    assert!(error.message.contains("not SOAP"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_body_does_not_hide_the_event() {
+    use calbridge_core::model::Field;
+    let bench = bench().await;
+    bench
+        .exchange
+        .inject_spec("GetItem*1=item-error:ErrorItemCorrupt/1")
+        .unwrap();
+    let mut wanted = request(ANNA, winter());
+    wanted.fields = [Field::Time, Field::Subject, Field::Body]
+        .into_iter()
+        .collect();
+    let feed = bench.read(wanted).await.unwrap();
+    let content = &feed.events[0].content;
+    assert_eq!(
+        (content.subject.is_some(), content.body.is_none()),
+        (true, true)
+    );
+}
