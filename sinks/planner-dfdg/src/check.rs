@@ -6,7 +6,8 @@ use calbridge_core::connector::{CheckReport, CheckScope, Error, Finding, Severit
 use calbridge_core::http::{Cause, CertificateFacts, StatusCode};
 use jiff::Timestamp;
 
-use crate::client::{CERTIFICATE_ADVICE, Call, Client, Failed, Why};
+use crate::answer::{CERTIFICATE_ADVICE, Why};
+use crate::client::{Call, Client, Failed};
 use crate::codes::Access;
 use crate::roster;
 use crate::wire::{self, Operation, Request};

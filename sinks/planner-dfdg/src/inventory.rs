@@ -10,7 +10,8 @@ use calbridge_core::connector::{
 use calbridge_core::model::{CalendarRef, Content, SideRef, Window};
 use jiff::Timestamp;
 
-use crate::client::{Client, Why};
+use crate::answer::Why;
+use crate::client::Client;
 use crate::codes;
 use crate::map;
 use crate::wire::{self, ListedEvent, Operation, Request};

@@ -10,13 +10,15 @@
 //! one. Times are Danish wall clock without offset.
 //!
 //! - `config`: the settings.
-//! - `client`: one call: certificate, pace, what an answer's failure means.
+//! - `client`, `answer`: one call: certificate, pace; and what a bad answer, or none, means.
+//! - `pace`, `batch`: calls per minute; how many events a call carries.
 //! - `soap`: XML into a small tree, with limits.
 //! - `wire`: the five requests and their answers.
 //! - `codes`: what receipt codes, faults and statuses mean, in one place.
 //! - `map`: the model's times and addresses to Planner's, and back.
 //! - `sink`, `inventory`, `roster`, `check`: the connector's traits.
 
+mod answer;
 mod batch;
 mod check;
 mod client;

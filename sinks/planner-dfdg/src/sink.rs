@@ -11,7 +11,8 @@ use calbridge_core::connector::{
 use calbridge_core::model::{CalendarRef, SideRef};
 
 use crate::Planner;
-use crate::client::{Call, Failed, Why};
+use crate::answer::Why;
+use crate::client::{Call, Failed};
 use crate::codes::{self, Verdict};
 use crate::inventory::Inventory;
 use crate::map;
