@@ -99,7 +99,7 @@ async fn one_event_that_makes_calls_fail_is_found_and_the_others_arrive() {
 #[tokio::test]
 async fn one_event_that_never_gets_an_answer_does_not_hold_up_the_others() {
     let mut setup = setup().await;
-    setup.settings["http"]["timeout"] = "500 ms".into();
+    setup.settings["http"]["timeout"] = "2 s".into();
     setup.settings["max_events_per_call"] = 1.into();
     let connection = setup.open();
     setup.fault("CreateEvents#2=hang-before");
@@ -158,7 +158,7 @@ async fn a_service_that_always_fails_is_not_asked_event_by_event() {
 #[tokio::test]
 async fn k075_no_answer_in_time_leaves_it_open_and_batches_halve_and_grow_again() {
     let mut setup = setup().await;
-    setup.settings["http"]["timeout"] = "700 ms".into();
+    setup.settings["http"]["timeout"] = "2 s".into();
     let connection = setup.open();
     setup.fault("CreateEvents=hang-after");
     let report = apply(&connection, &creates(20)).await;

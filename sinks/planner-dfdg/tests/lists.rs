@@ -221,7 +221,7 @@ async fn k126_a_chunk_that_fails_does_not_stop_the_others() {
         "reset-after",
     ] {
         let mut setup = setup().await;
-        setup.settings["http"]["timeout"] = "700 ms".into();
+        setup.settings["http"]["timeout"] = "2 s".into();
         setup.settings["calendars_per_inventory"] = 1.into();
         setup.planner.put_event(
             CARL,
