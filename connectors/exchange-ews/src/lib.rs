@@ -43,6 +43,7 @@ mod client;
 mod config;
 mod error;
 mod feed;
+mod fetch;
 mod items;
 mod map;
 mod recurrence;

@@ -3,15 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use calbridge_core::connector::{Change, ChangesRequest, Error, ErrorKind, Result, Scope};
-use calbridge_core::model::{CalendarRef, Event, Field, FieldSet, ItemRef, Window};
+use calbridge_core::model::{CalendarRef, Event, Field, FieldSet, Window};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::WireError;
 use crate::map::{Mapped, Mapper, unreadable_because};
 use crate::request::{self, FIND_PAGE, Properties};
 use crate::response::{Item, ItemType};
-use crate::series::{Series, overlaps, split_occurrence_id, widened};
-use crate::source::{Expands, Inner, gone};
+use crate::series::{Series, overlaps, widened};
+use crate::source::{Expands, Inner};
 
 /// The longest range that CalendarView takes (Exchange: two years), less a margin.
 const LONGEST_VIEW: SignedDuration = SignedDuration::from_hours(700 * 24);
@@ -293,7 +293,7 @@ impl Inner {
     }
 
     /// Exceptions by id.
-    async fn exceptions(
+    pub(crate) async fn exceptions(
         &self,
         calendar: &CalendarRef,
         fields: &FieldSet,
@@ -362,87 +362,6 @@ impl Inner {
         }
         let newest = items.iter().filter_map(|item| item.modified).max();
         Ok(Some(Listing { items, newest }))
-    }
-
-    /// Reads items by their refs, as the core asks for them.
-    pub(crate) async fn fetch(
-        &self,
-        calendar: &CalendarRef,
-        items: &[ItemRef],
-        fields: &FieldSet,
-    ) -> Result<Vec<Result<Event>>> {
-        let ids: Vec<String> = items
-            .iter()
-            .map(|item| match split_occurrence_id(&item.id) {
-                Some((master, _)) => master.to_owned(),
-                None => item.id.clone(),
-            })
-            .collect();
-        let folder = self.folder_of(calendar).await?;
-        let read = self
-            .get_items(calendar, &ids, &Properties::series(fields))
-            .await?;
-        let mapper = Mapper {
-            zones: &self.zones,
-            fields,
-        };
-        let mut events = Vec::new();
-        for (asked, found) in items.iter().zip(read) {
-            events.push(match found {
-                Err(error) => Err(error),
-                // Moved to another folder, deleted items among them.
-                Ok(found)
-                    if let Some(own) = &found.folder
-                        && !self.is_same_folder(calendar, &folder, own).await? =>
-                {
-                    Err(gone())
-                }
-                Ok(found) => match split_occurrence_id(&asked.id) {
-                    Some((_, date)) => {
-                        self.fetch_occurrence(calendar, &found, date, mapper)
-                            .await?
-                    }
-                    None => {
-                        let mut found = found;
-                        found.id.clone_from(&asked.id);
-                        match mapper.item(&found, true) {
-                            Mapped::Event(event) => Ok(event),
-                            Mapped::Unreadable(Change::Unreadable { error, .. }) => Err(error),
-                            Mapped::Unreadable(_) | Mapped::NeedsDetails => Err(gone()),
-                        }
-                    }
-                },
-            });
-        }
-        Ok(events)
-    }
-
-    async fn fetch_occurrence(
-        &self,
-        calendar: &CalendarRef,
-        master: &Item,
-        date: jiff::civil::Date,
-        mapper: Mapper<'_>,
-    ) -> Result<Result<Event>> {
-        let series = match Series::new(master, mapper) {
-            Ok(series) => series,
-            Err(change) => {
-                return Ok(Err(match *change {
-                    Change::Unreadable { error, .. } => error,
-                    _ => gone(),
-                }));
-            }
-        };
-        let ids: Vec<String> = series
-            .exception_id(date)
-            .map(str::to_owned)
-            .into_iter()
-            .collect();
-        let details = self.exceptions(calendar, mapper.fields, ids).await?;
-        if let Some(Err(error)) = details.values().next() {
-            return Ok(Err(error.clone()));
-        }
-        Ok(series.on(date, &details).ok_or_else(gone))
     }
 }
 

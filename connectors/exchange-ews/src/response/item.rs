@@ -1,0 +1,161 @@
+//! One calendar item, property by property.
+
+use super::recurrence::recurrence;
+use super::values::{boolean, time, trimmed};
+use super::zone::definition;
+use super::{Exception, FreeBusy, Item, ItemType, WireTime};
+use crate::error::WireError;
+use crate::xml::{Open, Pull};
+
+pub(super) fn take_id(open: &Open, item: &mut Item) {
+    item.id = open.attribute("Id").unwrap_or_default().to_owned();
+    item.change_key = open.attribute("ChangeKey").map(str::to_owned);
+}
+
+pub(super) fn item(pull: &mut Pull<'_>, open: &Open) -> Result<Item, WireError> {
+    let mut item = Item {
+        element: open.name.clone(),
+        ..Item::default()
+    };
+    pull.children::<WireError>(|pull, open| match field(pull, open, &mut item) {
+        // One bad value is a fault of this item; the others are read on.
+        Err(WireError::Value(what)) => {
+            item.bad = Some(what);
+            Ok(())
+        }
+        other => other,
+    })?;
+    Ok(item)
+}
+
+pub(super) fn field(pull: &mut Pull<'_>, open: &Open, item: &mut Item) -> Result<(), WireError> {
+    match open.name.as_str() {
+        "ItemId" => take_id(open, item),
+        "ParentFolderId" => item.folder = open.attribute("Id").map(str::to_owned),
+        "ItemClass" => item.class = Some(trimmed(pull)?),
+        "Subject" => item.subject = Some(pull.text()?),
+        "Sensitivity" => item.sensitivity = Some(trimmed(pull)?),
+        "Body" => item.body = Some(pull.text()?),
+        "Categories" => item.categories = Some(strings(pull)?),
+        "LastModifiedTime" => {
+            if let WireTime::Instant(at) = time(pull, "LastModifiedTime")? {
+                item.modified = Some(at);
+            }
+        }
+        "ExtendedProperty" => extended(pull, item)?,
+        "UID" => item.uid = Some(trimmed(pull)?).filter(|uid| !uid.is_empty()),
+        "RecurrenceId" => item.recurrence_id = Some(time(pull, "RecurrenceId")?),
+        "OriginalStart" => item.original_start = Some(time(pull, "OriginalStart")?),
+        "Start" => item.start = Some(time(pull, "Start")?),
+        "End" => item.end = Some(time(pull, "End")?),
+        "StartWallClock" => item.start_wall = Some(time(pull, "StartWallClock")?),
+        "EndWallClock" => item.end_wall = Some(time(pull, "EndWallClock")?),
+        "IsAllDayEvent" => item.all_day = Some(boolean(&trimmed(pull)?, "IsAllDayEvent")?),
+        "IsCancelled" => item.cancelled = Some(boolean(&trimmed(pull)?, "IsCancelled")?),
+        "Location" => item.location = Some(pull.text()?),
+        "LegacyFreeBusyStatus" => {
+            item.free_busy = Some(match trimmed(pull)?.as_str() {
+                "Free" => FreeBusy::Free,
+                "Tentative" => FreeBusy::Tentative,
+                "Busy" => FreeBusy::Busy,
+                "OOF" => FreeBusy::Oof,
+                "WorkingElsewhere" => FreeBusy::WorkingElsewhere,
+                "NoData" => FreeBusy::NoData,
+                _ => FreeBusy::Other,
+            });
+        }
+        "CalendarItemType" => {
+            item.item_type = Some(match trimmed(pull)?.as_str() {
+                "Single" => ItemType::Single,
+                "Occurrence" => ItemType::Occurrence,
+                "Exception" => ItemType::Exception,
+                "RecurringMaster" => ItemType::RecurringMaster,
+                _ => ItemType::Other,
+            });
+        }
+        "StartTimeZoneId" => {
+            item.zone_id = Some(trimmed(pull)?).filter(|id| !id.is_empty());
+        }
+        "StartTimeZone" => {
+            let zone = definition(pull, open)?;
+            // Some servers send it twice; the fuller one counts.
+            if item
+                .zone
+                .as_ref()
+                .is_none_or(|known| known.periods.is_empty())
+            {
+                item.zone = Some(zone);
+            }
+        }
+        "Recurrence" => item.recurrence = Some(recurrence(pull)?),
+        "ModifiedOccurrences" => {
+            // Repeated by some servers: the last one counts.
+            item.exceptions = Vec::new();
+            pull.children::<WireError>(|pull, _| {
+                item.exceptions.push(exception(pull)?);
+                Ok(())
+            })?;
+        }
+        "DeletedOccurrences" => {
+            item.deleted = Vec::new();
+            pull.children::<WireError>(|pull, _| {
+                pull.children::<WireError>(|pull, open| {
+                    if open.name == "Start" {
+                        item.deleted.push(time(pull, "DeletedOccurrence")?);
+                    }
+                    Ok(())
+                })
+            })?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn exception(pull: &mut Pull<'_>) -> Result<Exception, WireError> {
+    let mut exception = Exception::default();
+    pull.children::<WireError>(|pull, open| {
+        match open.name.as_str() {
+            "ItemId" => exception.id = open.attribute("Id").unwrap_or_default().to_owned(),
+            "Start" => exception.start = Some(time(pull, "ModifiedOccurrences")?),
+            "End" => exception.end = Some(time(pull, "ModifiedOccurrences")?),
+            "OriginalStart" => exception.original = Some(time(pull, "ModifiedOccurrences")?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(exception)
+}
+
+pub(super) fn extended(pull: &mut Pull<'_>, item: &mut Item) -> Result<(), WireError> {
+    let mut is_object_id = false;
+    let mut value = None;
+    pull.children::<WireError>(|pull, open| {
+        match open.name.as_str() {
+            "ExtendedFieldURI" => {
+                let set = open.attribute("DistinguishedPropertySetId") == Some("Meeting")
+                    || open.attribute("PropertySetId").is_some_and(|set| {
+                        set.eq_ignore_ascii_case("6ed8da90-450b-101b-98da-00aa003f1305")
+                    });
+                let id = open.attribute("PropertyId");
+                is_object_id = set && matches!(id, Some("35" | "0x23" | "0x0023"));
+            }
+            "Value" => value = Some(trimmed(pull)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if is_object_id {
+        item.object_id = value.filter(|value| !value.is_empty());
+    }
+    Ok(())
+}
+
+pub(super) fn strings(pull: &mut Pull<'_>) -> Result<Vec<String>, WireError> {
+    let mut all = Vec::new();
+    pull.children::<WireError>(|pull, _| {
+        all.push(pull.text()?);
+        Ok(())
+    })?;
+    Ok(all)
+}
