@@ -27,7 +27,13 @@ pub(crate) struct Global {
     /// The configuration file; `conf.d/*.toml` beside it is read too.
     ///
     /// Default: /etc/calbridge/calbridge.toml, on Windows %ProgramData%\calbridge\calbridge.toml.
-    #[arg(long, global = true, value_name = "FILE", env = "CALBRIDGE_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CALBRIDGE_CONFIG",
+        hide_env_values = true
+    )]
     pub(crate) config: Option<PathBuf>,
     /// Sets a key of the configuration, over everything else.
     #[arg(long, global = true, value_name = "KEY=VALUE")]
@@ -70,6 +76,11 @@ pub(crate) enum Command {
     #[cfg(feature = "sandbox")]
     #[command(subcommand)]
     Sandbox(SandboxCommand),
+    /// Show calbridge at work between two local servers that play Exchange and Planner.
+    ///
+    /// Needs no configuration and touches nothing else.
+    #[cfg(feature = "sandbox")]
+    Demo(DemoArgs),
 }
 
 /// Which part of the work.
@@ -151,6 +162,18 @@ pub(crate) enum ConnectorsCommand {
         /// The connector.
         id: Option<String>,
     },
+}
+
+/// Arguments of `demo`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Do it once, compare Planner's content with the expected tables, and exit with 0 or 1.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Break a record in Planner, to see that the comparison notices.
+    #[arg(long = "break", value_name = "WHAT", requires = "once")]
+    pub(crate) break_: Option<crate::demo::Break>,
 }
 
 /// Which sandbox.

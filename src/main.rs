@@ -4,6 +4,8 @@ mod cli;
 mod commands;
 mod config;
 mod connectors;
+#[cfg(feature = "sandbox")]
+mod demo;
 mod error;
 mod exit;
 mod log;

@@ -8,7 +8,7 @@ mod plan;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
-mod session;
+pub(crate) mod session;
 mod status;
 mod sync;
 mod words;
@@ -40,6 +40,15 @@ pub(crate) async fn run(cli: Cli, shutdown: CancellationToken) -> Result<Exit, A
                 ..LogConfig::default()
             });
             sandbox::run(command, output, shutdown).await
+        }
+        #[cfg(feature = "sandbox")]
+        Command::Demo(args) => {
+            let options = crate::demo::DemoOptions {
+                once: args.once,
+                break_: args.break_,
+                json: global.json,
+            };
+            crate::demo::run(options, shutdown).await
         }
         Command::Check(args) => check::run(Session::new(global, shutdown)?, args, output).await,
         Command::Run => run::run(Session::new(global, shutdown)?, output).await,
