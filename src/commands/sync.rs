@@ -86,8 +86,13 @@ fn exit(reports: &[SyncReport], failed: &[(String, AppError)], stopped: bool) ->
         let total = &report.total;
         report.failures() > 0 || total.held + total.rejected + total.waiting + total.unreadable > 0
     };
+    let calendars: usize = reports.iter().map(|report| report.calendars.len()).sum();
+    let failures: usize = reports.iter().map(SyncReport::failures).sum();
     if stopped {
         Exit::Interrupted
+    } else if calendars > 0 && failures == calendars {
+        // Not one calendar came through: that is the connection's fault, not the calendars'.
+        Exit::Connection
     } else if !failed.is_empty() || reports.iter().any(incomplete) {
         Exit::Partly
     } else {

@@ -1,0 +1,299 @@
+//! Exchange to Planner, with the program as its users run it.
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use calbridge_sandbox::exchange::FreeBusy;
+use jiff::SignedDuration;
+use support::{ANNA, BO, ROOM, World};
+
+fn span(start: &str, end: &str) -> (String, String) {
+    (format!("{start}:00"), format!("{end}:00"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_sync_then_change_cancel_move_and_nothing_left() {
+    let world = World::new().await;
+    let meeting = world.appointment(ANNA, "Meeting", "2026-11-24T09:00", "2026-11-24T10:00");
+    let cancelled = world.appointment(ANNA, "Gone", "2026-11-25T09:00", "2026-11-25T10:00");
+    world.appointment(BO, "Interview", "2026-12-01T12:30", "2026-12-01T13:15");
+    world.appointment(ROOM, "Booked", "2026-12-02T08:00", "2026-12-02T16:00");
+    let free = world.appointment(BO, "Lunch", "2026-12-01T11:00", "2026-12-01T11:30");
+    world.exchange.show_as(free, FreeBusy::Free).unwrap();
+
+    // A plan says what would be written and writes nothing.
+    assert_eq!(world.planned().await, 4);
+    assert!(world.planner.content().0.is_empty());
+
+    let report = world.sync().await;
+    assert_eq!(report["syncs"][0]["total"]["created"], 4, "{report}");
+    assert_eq!(
+        world.in_planner(ANNA),
+        [
+            span("2026-11-24T09:00", "2026-11-24T10:00"),
+            span("2026-11-25T09:00", "2026-11-25T10:00")
+        ]
+    );
+    assert_eq!(
+        world.in_planner(BO),
+        [span("2026-12-01T12:30", "2026-12-01T13:15")]
+    );
+    assert_eq!(
+        world.in_planner(ROOM),
+        [span("2026-12-02T08:00", "2026-12-02T16:00")]
+    );
+
+    // A second sync has nothing to do.
+    assert_eq!(world.planned().await, 0);
+    let report = world.sync().await;
+    assert_eq!(report["syncs"][0]["total"]["calls"], 0, "{report}");
+
+    world
+        .exchange
+        .move_in_time(meeting, SignedDuration::from_mins(90))
+        .unwrap();
+    world.exchange.cancel(cancelled).unwrap();
+    world.exchange.show_as(free, FreeBusy::Busy).unwrap();
+    let report = world.sync().await;
+    let total = &report["syncs"][0]["total"];
+    assert_eq!(
+        (&total["created"], &total["updated"], &total["deleted"]),
+        (&1.into(), &1.into(), &1.into()),
+        "{report}"
+    );
+    assert_eq!(
+        world.in_planner(ANNA),
+        [span("2026-11-24T10:30", "2026-11-24T11:30")]
+    );
+    assert_eq!(
+        world.in_planner(BO),
+        [
+            span("2026-12-01T11:00", "2026-12-01T11:30"),
+            span("2026-12-01T12:30", "2026-12-01T13:15")
+        ]
+    );
+    assert_eq!(world.planned().await, 0);
+
+    // Comparing with all that Planner holds mends what was lost there.
+    let lost = world.planner.events(ROOM)[0].id.clone();
+    assert!(world.planner.remove_event(ROOM, &lost));
+    // What was acknowledged at the very instant of the listing may be missing in it, so the clock goes on.
+    let later = "2026-11-23T08:01:00Z";
+    let report = world
+        .run_at(later, &["sync", "--reconcile", "--json"], |_| {})
+        .await
+        .expect(0)
+        .json();
+    assert_eq!(report["syncs"][0]["total"]["created"], 1, "{report}");
+    assert_eq!(world.in_planner(ROOM).len(), 1);
+
+    // A full reading changes nothing.
+    let report = world
+        .run(&["sync", "--full", "--json"])
+        .await
+        .expect(0)
+        .json();
+    assert_eq!(report["syncs"][0]["total"]["calls"], 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_calendar_or_one_sync_can_be_chosen() {
+    let world = World::new().await;
+    world.appointment(ANNA, "A", "2026-11-24T09:00", "2026-11-24T10:00");
+    world.appointment(BO, "B", "2026-11-24T09:00", "2026-11-24T10:00");
+    world
+        .run(&["sync", "--calendar", "ANNA@kommune.example"])
+        .await
+        .expect(0);
+    assert_eq!(
+        (world.in_planner(ANNA).len(), world.in_planner(BO).len()),
+        (1, 0)
+    );
+    world.run(&["sync", "--sync", "jobcenter"]).await.expect(0);
+    assert_eq!(world.in_planner(BO).len(), 1);
+    let wrong = world.run(&["sync", "--sync", "jobcentre"]).await.expect(2);
+    assert!(
+        wrong
+            .stderr
+            .contains("there is no sync `jobcentre`; configured: `jobcenter`"),
+        "{wrong:?}"
+    );
+    let wrong = world.run(&["sync", "--calendar", "anna"]).await.expect(2);
+    assert!(
+        wrong.stderr.contains("`anna` is not an address"),
+        "{wrong:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_personal_data_where_none_belongs() {
+    let world = World::new().await;
+    let subject = "Canary-Subject-7731";
+    let moved = world.appointment(ANNA, subject, "2026-11-24T09:00", "2026-11-24T10:00");
+    world
+        .planner
+        .inject("CreateEvents#1=hang-after".parse().unwrap())
+        .unwrap();
+    world.configure(|text| {
+        text.replace("timeout = \"20 s\"", "timeout = \"1 s\"")
+            .replace("url = \"https", "max_events_per_call = 3\nurl = \"https")
+    });
+    let mut printed = String::new();
+    for args in [
+        &["sync", "--json"][..],
+        &["sync"],
+        &["sync", "--full", "--reconcile"],
+        &["plan"],
+        &["status", "--json"],
+        &["explain", ANNA, "2026-11-24"],
+        &["check", "--calendar", ANNA],
+    ] {
+        let done = world.run(args).await;
+        assert!(!done.stdout.contains(subject), "{done:?}");
+        printed.push_str(&done.stderr);
+        world
+            .exchange
+            .move_in_time(moved, SignedDuration::from_mins(15))
+            .unwrap();
+    }
+    assert!(
+        printed.contains(" INFO "),
+        "nothing was logged at info: {printed}"
+    );
+    for canary in [subject, "anna@", "Anna"] {
+        assert!(!printed.contains(canary), "{canary} in {printed}");
+    }
+    assert!(!world.in_planner(ANNA).is_empty());
+    assert!(world.state_holds(ANNA), "the search finds nothing at all");
+    assert!(!world.state_holds(subject));
+    let planner = serde_json::to_string(&world.planner.ledger().all()).unwrap();
+    assert!(planner.contains(ANNA) && !planner.contains(subject));
+    // Not even Exchange was asked for it.
+    let asked = format!("{:?}", world.exchange.ledger().all());
+    assert!(
+        asked.contains("SyncFolderItems") && !asked.contains("item:Subject"),
+        "{asked}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_explain_and_backup_tell_what_is() {
+    let world = World::new().await;
+    let before = world.run(&["status"]).await.expect(1);
+    assert!(
+        before.stderr.contains("there is no state file"),
+        "{before:?}"
+    );
+    world.appointment(ANNA, "A", "2026-11-24T09:00", "2026-11-24T10:00");
+    let free = world.appointment(ANNA, "B", "2026-11-26T09:00", "2026-11-26T10:00");
+    world.exchange.show_as(free, FreeBusy::Free).unwrap();
+    world.exchange.disable_mailbox(BO, true).unwrap();
+    let report = world.run(&["sync"]).await.expect(5);
+    assert!(report.stdout.contains(BO), "{report:?}");
+
+    let status = world.run(&["status", "--json"]).await.expect(0).json();
+    let calendars = status["syncs"][0]["calendars"].as_array().unwrap();
+    assert_eq!(calendars.len(), 3, "{status}");
+    assert_eq!(calendars[0]["address"], ANNA);
+    assert_eq!(calendars[0]["counts"]["sink"], 1);
+    assert!(calendars[1]["trouble"]["code"].is_string(), "{status}");
+    let text = world.run(&["status"]).await.expect(0).stdout;
+    assert!(
+        text.contains("3 calendars take part, 1 have trouble"),
+        "{text}"
+    );
+
+    let explained = world
+        .run(&["explain", ANNA, "2026-11-24"])
+        .await
+        .expect(0)
+        .stdout;
+    assert!(
+        explained.contains("The other side holds it under the id"),
+        "{explained}"
+    );
+    assert!(
+        explained.contains("both sides are as agreed"),
+        "{explained}"
+    );
+    assert!(
+        explained.contains("the roster of `planner` names it now"),
+        "{explained}"
+    );
+    let explained = world
+        .run(&["explain", ANNA, "2026-11-26"])
+        .await
+        .expect(0)
+        .stdout;
+    assert!(explained.contains("it shows as free"), "{explained}");
+    let explained = world
+        .run(&["explain", ANNA, "no-such-uid"])
+        .await
+        .expect(0)
+        .stdout;
+    assert!(
+        explained.contains("calbridge knows no such appointment"),
+        "{explained}"
+    );
+    let explained = world.run(&["explain", BO]).await.expect(0).stdout;
+    assert!(explained.contains("! it has had trouble"), "{explained}");
+    let explained = world
+        .run(&["explain", "cleo@kommune.example"])
+        .await
+        .expect(0)
+        .stdout;
+    assert!(
+        explained.contains("the roster has never named this address"),
+        "{explained}"
+    );
+    assert!(
+        explained.contains("`planner` does not name it now"),
+        "{explained}"
+    );
+
+    let copy = world.dir.path().join("copy.db");
+    world
+        .run(&["backup", copy.to_str().unwrap()])
+        .await
+        .expect(0);
+    let again = world
+        .run(&["backup", copy.to_str().unwrap()])
+        .await
+        .expect(3);
+    assert!(
+        again.stderr.contains("there is a file already"),
+        "{again:?}"
+    );
+    // The copy is a state file: with it nothing is written twice.
+    world.configure(|text| text.replace("state.db", "copy.db"));
+    let report = world
+        .run(&["sync", "--json", "--calendar", ANNA])
+        .await
+        .expect(0)
+        .json();
+    assert_eq!(report["syncs"][0]["total"]["created"], 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_choose_who_takes_part() {
+    let world = World::new().await;
+    for address in [ANNA, BO, ROOM] {
+        world.appointment(address, "A", "2026-11-24T09:00", "2026-11-24T10:00");
+    }
+    world.configure(|text| {
+        format!(
+            "{text}roster = {{ allow = [\"{ANNA}\", \"{BO}\"], deny = [\"{}\"] }}\n",
+            BO.to_uppercase()
+        )
+    });
+    world.sync().await;
+    assert_eq!(
+        [ANNA, BO, ROOM].map(|address| world.in_planner(address).len()),
+        [1, 0, 0]
+    );
+    let explained = world.run(&["explain", BO]).await.expect(0).stdout;
+    assert!(explained.contains("the deny list"), "{explained}");
+    let explained = world.run(&["explain", ROOM]).await.expect(0).stdout;
+    assert!(explained.contains("an allow list"), "{explained}");
+}

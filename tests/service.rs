@@ -1,0 +1,135 @@
+//! The program as a service: hints of time, signals, crashes.
+#![cfg(all(feature = "sandbox", unix))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{ANNA, BO, ROOM, World, ahead, signal, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
+    let world = World::new().await;
+    world.appointment(ANNA, "A", &ahead(2, "09:00"), &ahead(2, "10:00"));
+    let mut service = world.start_live(&["run"]);
+    until("the first sync", || world.in_planner(ANNA).len() == 1).await;
+    // The state file is in use, which `status` and `backup` do not mind and `sync` does.
+    world.run(&["status"]).await.expect(0);
+    let copy = world.dir.path().join("copy.db");
+    world
+        .run(&["backup", copy.to_str().unwrap()])
+        .await
+        .expect(0);
+    let refused = world.run(&["sync"]).await.expect(3);
+    assert!(
+        refused.stderr.contains("locked by another process"),
+        "{refused:?}"
+    );
+    let checked = world.run(&["check", "--offline"]).await.expect(0);
+    assert!(
+        checked.stdout.contains("in use by another calbridge"),
+        "{checked:?}"
+    );
+
+    world.appointment(BO, "B", &ahead(2, "09:00"), &ahead(2, "10:00"));
+    until("the change", || world.in_planner(BO).len() == 1).await;
+
+    for (name, wait) in [("TERM", true), ("INT", false)] {
+        let asked = Instant::now();
+        signal(&service, name);
+        let status = service.wait().await.unwrap();
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            asked.elapsed()
+        );
+        assert_eq!(status.code(), Some(0), "{}", world.started_log());
+        if wait {
+            service = world.start_live(&["run"]);
+            until("the second start", || {
+                world.started_log().contains("has started")
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_does_not_answer_does_not_keep_it_from_stopping() {
+    let world = World::new().await;
+    world.appointment(ANNA, "A", "2026-11-24T09:00", "2026-11-24T10:00");
+    world
+        .planner
+        .inject("CreateEvents*all=hang-before".parse().unwrap())
+        .unwrap();
+    for (args, code) in [(&["run"], 0), (&["sync"], 130)] {
+        let calls = world.planner.ledger().all().len();
+        let mut child = world.start(args);
+        until("a call", || world.planner.ledger().all().len() > calls).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let asked = Instant::now();
+        signal(&child, "TERM");
+        let status = child.wait().await.unwrap();
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            asked.elapsed()
+        );
+        assert_eq!(status.code(), Some(code), "{}", world.started_log());
+    }
+    world.planner.clear_faults();
+    world.sync().await;
+    assert_eq!(world.in_planner(ANNA).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_of_a_first_sync_it_ends_as_if_undisturbed() {
+    let fill = |world: &World| {
+        for (address, count) in [(ANNA, 40), (BO, 25), (ROOM, 10)] {
+            for at in 0..count {
+                let (day, hour) = (24 + at % 6, 8 + at / 6);
+                world.appointment(
+                    address,
+                    "A",
+                    &format!("2026-11-{day}T{hour:02}:00"),
+                    &format!("2026-11-{day}T{hour:02}:45"),
+                );
+            }
+        }
+    };
+    let undisturbed = World::new().await;
+    fill(&undisturbed);
+    undisturbed.sync().await;
+
+    let world = World::new().await;
+    fill(&world);
+    // Slow enough, and calls enough, that the signal meets work under way.
+    world.configure(|text| text.replace("jobcenter =", "max_events_per_call = 4\njobcenter ="));
+    world
+        .planner
+        .inject("*#2*all=delay:100".parse().unwrap())
+        .unwrap();
+    let mut killed = 0;
+    for round in 0..4 {
+        let calls = world.planner.ledger().all().len();
+        let mut child = world.start(&["sync"]);
+        until("calls, or the end", || {
+            world.planner.ledger().all().len() >= calls + 3 + round
+                || child.try_wait().unwrap().is_some()
+        })
+        .await;
+        if child.try_wait().unwrap().is_none() {
+            signal(&child, "KILL");
+            killed += usize::from(child.wait().await.unwrap().code().is_none());
+        }
+    }
+    assert!(killed >= 2, "only {killed} were met by the signal");
+    world.planner.clear_faults();
+    let report = world.sync().await;
+    assert_eq!(report["exit"], "success", "{report}");
+    for address in [ANNA, BO, ROOM] {
+        assert_eq!(world.in_planner(address), undisturbed.in_planner(address));
+    }
+    assert_eq!(world.planned().await, 0);
+}
