@@ -81,7 +81,10 @@ fn a_record_at_another_time_is_noticed() {
 fn what_differs_is_printed() {
     let (code, text) = said(&demo(&["--break", "time"]));
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("missing") && text.contains("not expected"), "{text}");
+    assert!(
+        text.contains("missing") && text.contains("not expected"),
+        "{text}"
+    );
     assert!(text.trim_end().ends_with("NOT as expected"), "{text}");
 }
 

@@ -45,12 +45,8 @@ fn apply_to(
             exchange.change(one(None)?, set).map_err(failed)
         }
         What::Cancel => exchange.cancel(one(None)?).map_err(failed),
-        What::Free => exchange
-            .show_as(one(None)?, FreeBusy::Free)
-            .map_err(failed),
-        What::Busy => exchange
-            .show_as(one(None)?, FreeBusy::Busy)
-            .map_err(failed),
+        What::Free => exchange.show_as(one(None)?, FreeBusy::Free).map_err(failed),
+        What::Busy => exchange.show_as(one(None)?, FreeBusy::Busy).map_err(failed),
         What::Delete { was } => exchange.delete(one(*was)?).map(drop).map_err(failed),
         What::MoveOccurrence {
             occurrence,
@@ -125,9 +121,7 @@ fn find(
     uid: &str,
     was: Option<DateTime>,
 ) -> Result<ItemHandle, AppError> {
-    let was = was
-        .map(|was| instant(was, &Zone::denmark()))
-        .transpose()?;
+    let was = was.map(|was| instant(was, &Zone::denmark())).transpose()?;
     let mut found = Vec::new();
     for item in exchange.items(mailbox, Folder::Calendar) {
         let (of, _, _, content) = exchange.read(item).map_err(failed)?;
@@ -150,11 +144,7 @@ fn set_times(content: &mut Appointment, (start, end): (Timestamp, Timestamp)) {
     content.all_day = false;
 }
 
-fn times(
-    start: DateTime,
-    end: DateTime,
-    zone: &Zone,
-) -> Result<(Timestamp, Timestamp), AppError> {
+fn times(start: DateTime, end: DateTime, zone: &Zone) -> Result<(Timestamp, Timestamp), AppError> {
     Ok((instant(start, zone)?, instant(end, zone)?))
 }
 

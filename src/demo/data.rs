@@ -130,7 +130,10 @@ pub(super) struct Change {
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(super) enum What {
     /// A single appointment gets other times, and is no whole day any more.
-    Move { start: DateTime, end: DateTime },
+    Move {
+        start: DateTime,
+        end: DateTime,
+    },
     /// The organizer cancels it.
     Cancel,
     Free,
@@ -151,7 +154,9 @@ pub(super) enum What {
         start: DateTime,
         end: DateTime,
     },
-    DeleteOccurrence { occurrence: DateTime },
+    DeleteOccurrence {
+        occurrence: DateTime,
+    },
     /// A whole weekly series gets another time of day.
     Reschedule {
         start: DateTime,

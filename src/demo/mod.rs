@@ -7,6 +7,7 @@
 
 mod changes;
 mod data;
+mod left_out;
 mod once;
 mod stage;
 mod story;

@@ -128,7 +128,12 @@ fn text(report: &Report) -> String {
         })
         .collect();
     let head = [
-        "", "CALENDARS", "CREATED", "CHANGED", "DELETED", "IN PLANNER",
+        "",
+        "CALENDARS",
+        "CREATED",
+        "CHANGED",
+        "DELETED",
+        "IN PLANNER",
     ];
     let mut text = table(&head, &rows);
     text.push_str("\n\n");
@@ -179,7 +184,10 @@ fn differing(difference: &Difference) -> String {
     let unexpected = difference.unexpected.iter();
     let unexpected = unexpected.map(|line| row("not expected", line));
     let all: Vec<Vec<String>> = missing.chain(unexpected).collect();
-    let mut text = table(&["", "MAILBOX", "START", "END", "ID"], all.get(..SHOWN).unwrap_or(&all));
+    let mut text = table(
+        &["", "MAILBOX", "START", "END", "ID"],
+        all.get(..SHOWN).unwrap_or(&all),
+    );
     if let Some(more) = all.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         let _ = write!(text, "\n... and {more} more");
     }

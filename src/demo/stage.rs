@@ -138,10 +138,8 @@ impl Stage {
                     .await
             }
         }?;
-        let calls: Vec<Call<PlannerCall>> = self
-            .planner
-            .ledger()
-            .select(|call| call.number > self.seen);
+        let calls: Vec<Call<PlannerCall>> =
+            self.planner.ledger().select(|call| call.number > self.seen);
         self.seen = calls.last().map_or(self.seen, |call| call.number);
         let sent = calls.iter().flat_map(|call| {
             let events = call.detail.events.iter().cloned();
@@ -200,8 +198,7 @@ impl Stage {
                     .put_event(mailbox, &copy, victim.start, victim.end);
             }
             Break::Time => {
-                let [start, end] =
-                    [victim.start, victim.end].map(|at| at.saturating_add(1.hour()));
+                let [start, end] = [victim.start, victim.end].map(|at| at.saturating_add(1.hour()));
                 self.planner.put_event(mailbox, id, start, end);
             }
         }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use calbridge_sandbox::exchange::{ExchangeSandbox, Folder, Sensitivity};
+use calbridge_sandbox::exchange::{ExchangeSandbox, Folder, Sensitivity, Zone};
 use calbridge_sandbox::planner::{CalledEvent, receipt_code};
+use jiff::ToSpan as _;
 use tokio_util::sync::CancellationToken;
 
 use super::data::{Data, Left};
 use super::stage::{Round, Stage};
+use super::table::Line;
 use super::verdict::{self, Check};
-use super::{DemoOptions, changes, once, texts};
+use super::{DemoOptions, changes, left_out, once, texts};
 use crate::error::AppError;
 use crate::exit::Exit;
 use crate::output::{line, table};
@@ -37,7 +39,7 @@ pub(super) async fn run(
         .await?;
     let first = stage.sync(true).await?;
     let held = stage.content();
-    first_table(&teller, &stage, &first).await?;
+    first_tables(&teller, &stage, &first, &subjects).await?;
     let mut checks = vec![verdict::first(&held, &stage.data)];
     if let Some(what) = options.break_ {
         stage.break_planner(what)?;
@@ -62,10 +64,10 @@ pub(super) async fn run(
     subjects.extend(self::subjects(&stage.exchange)?);
 
     teller
-        .say("\nThe next sync. Only what changed is read; Planner is told just this:\n")
+        .say("\nThe next sync. Only what changed is read; Planner is told just this:")
         .await?;
     let second = stage.sync(true).await?;
-    line(&writes(&stage.data, &second, &subjects))?;
+    line(&format!("\n{}", writes(&stage.data, &second, &subjects)))?;
     checks.push(verdict::changed(&stage.content(), &stage.data));
 
     teller
@@ -112,14 +114,14 @@ async fn opening(teller: &Teller, stage: &Stage) -> Result<(), AppError> {
     let setup = &stage.data.setup;
     line(&format!(
         "An Exchange server and Jobcenter Planner run on this machine, and calbridge between them:\n\n  \
-         Exchange       {}\n  Planner        {}  (asks for a client certificate)\n  configuration  {}\n",
+         Exchange       {}\n  Planner        {}  (asks for a client certificate)\n  configuration  {}",
         stage.exchange.url(),
         stage.planner.url(),
         stage.config.display()
     ))?;
     teller
         .say(&format!(
-            "It is Monday, {}. Planner lists these people and rooms:\n",
+            "\nIt is Monday, {}. Planner lists these people and rooms:",
             local(stage, "%-d %B %Y, %H:%M")
         ))
         .await?;
@@ -147,19 +149,24 @@ async fn opening(teller: &Teller, stage: &Stage) -> Result<(), AppError> {
         ]);
     }
     let head = ["WHO", "MAILBOX", "ENTRIES", ""];
-    teller.say(&table(&head, &rows)).await
+    teller.say(&format!("\n{}", table(&head, &rows))).await
 }
 
 fn local(stage: &Stage, format: &str) -> String {
     let setup = &stage.data.setup;
-    setup
-        .now
-        .in_tz(&setup.zone)
-        .map_or_else(|_| setup.now.to_string(), |at| at.strftime(format).to_string())
+    setup.now.in_tz(&setup.zone).map_or_else(
+        |_| setup.now.to_string(),
+        |at| at.strftime(format).to_string(),
+    )
 }
 
-/// What the first sync did, by calendar.
-async fn first_table(teller: &Teller, stage: &Stage, round: &Round) -> Result<(), AppError> {
+/// What the first sync did, by calendar; what Planner knows of this week, and what it does not.
+async fn first_tables(
+    teller: &Teller,
+    stage: &Stage,
+    round: &Round,
+    subjects: &Subjects,
+) -> Result<(), AppError> {
     let held = stage.content();
     let rows: Vec<Vec<String>> = round
         .report
@@ -178,15 +185,43 @@ async fn first_table(teller: &Teller, stage: &Stage, round: &Round) -> Result<()
         })
         .collect();
     let head = [
-        "WHO", "READ", "CREATED", "CHANGED", "DELETED", "IN PLANNER", "",
+        "WHO",
+        "READ",
+        "CREATED",
+        "CHANGED",
+        "DELETED",
+        "IN PLANNER",
+        "",
     ];
-    line("")?;
-    teller.say(&table(&head, &rows)).await?;
+    teller.say(&format!("\n{}\n", table(&head, &rows))).await?;
+    teller
+        .say("\nAll that Planner knows of the next days: who, when, and an id; never what.")
+        .await?;
+    let zone = Zone::denmark().rules().clone();
     let setup = &stage.data.setup;
+    let week = zone.to_datetime(setup.now).date().saturating_add(5.days());
+    let mut soon: Vec<&Line> = held.lines().iter().collect();
+    soon.retain(|one| one.start.date() < week);
+    soon.sort_by_key(|one| (one.start, &one.mailbox));
+    let rows: Vec<Vec<String>> = soon
+        .iter()
+        .map(|one| {
+            let who = stage.data.name(&one.mailbox).to_owned();
+            vec![when(one.start, one.end), who, one.id.clone()]
+        })
+        .collect();
+    let shown = table(&["WHEN", "WHO", "ID"], &rows);
+    teller.say(&format!("\n{shown}")).await?;
+    teller
+        .say("\nNot in Planner, though ahead of us in Exchange:")
+        .await?;
+    let shown = left_out::table_of(stage, subjects)?;
+    teller.say(&format!("\n{shown}")).await?;
+    teller.say("\nOf what was in Planner before:").await?;
     for own in &setup.planner.own {
         teller
             .say(&format!(
-                "  - {}'s appointment of {} was made in Planner. Planner answers that it is its own; it is never sent again.",
+                "  - The appointment of {} on {} was made in Planner. Planner answers that it is its own; it is never sent again.",
                 stage.data.name(&own.mailbox),
                 when(own.start, own.end)
             ))
@@ -247,7 +282,11 @@ fn writes(data: &Data, round: &Round, subjects: &Subjects) -> String {
         })
         .collect();
     let head = [
-        "WHO", "WHEN IN PLANNER", "WHAT (only Exchange knows)", "DONE", "PLANNER'S ANSWER",
+        "WHO",
+        "WHEN IN PLANNER",
+        "WHAT (only Exchange knows)",
+        "DONE",
+        "PLANNER'S ANSWER",
     ];
     table(&head, &rows)
 }
@@ -267,7 +306,7 @@ fn series(id: &str) -> &str {
     id.split(['$', '#']).next().unwrap_or(id)
 }
 
-fn when(start: jiff::civil::DateTime, end: jiff::civil::DateTime) -> String {
+pub(super) fn when(start: jiff::civil::DateTime, end: jiff::civil::DateTime) -> String {
     let to = if start.date() == end.date() {
         end.strftime("%H:%M")
     } else {
@@ -277,7 +316,7 @@ fn when(start: jiff::civil::DateTime, end: jiff::civil::DateTime) -> String {
 }
 
 /// What Exchange calls an appointment, by mailbox and UID. Private ones stay private here too.
-type Subjects = BTreeMap<(String, String), String>;
+pub(super) type Subjects = BTreeMap<(String, String), String>;
 
 fn subjects(exchange: &ExchangeSandbox) -> Result<Subjects, AppError> {
     let mut subjects = Subjects::new();
@@ -299,7 +338,10 @@ async fn closing(teller: &Teller, stage: &Stage, checks: &[Check]) -> Result<Exi
     line(&format!("\n{}", once::checks(checks)))?;
     let good = checks.iter().all(|check| check.holds);
     let (verdict, exit) = if good {
-        ("Planner holds what an independent tool expects.", Exit::Success)
+        (
+            "Planner holds what an independent tool expects.",
+            Exit::Success,
+        )
     } else {
         ("Planner does NOT hold what it should.", Exit::Failed)
     };

@@ -47,8 +47,8 @@ pub(super) fn of(exchange: &ExchangeSandbox) -> Result<BTreeSet<String>, AppErro
     Ok(texts)
 }
 
-/// How many of the texts stand in any request that Planner received.
-pub(super) fn reached(planner: &PlannerSandbox, texts: &BTreeSet<String>) -> usize {
+/// How many of the texts stand in any request that Planner received; none if it received none.
+pub(super) fn reached(planner: &PlannerSandbox, texts: &BTreeSet<String>) -> Option<usize> {
     let calls = planner.ledger().all();
     let requests: Vec<&str> = calls
         .iter()
@@ -63,18 +63,56 @@ pub(super) fn reached(planner: &PlannerSandbox, texts: &BTreeSet<String>) -> usi
             .iter()
             .any(|request| request.contains(text.as_str()) || request.contains(&escaped))
     };
-    texts.iter().filter(inside).count()
+    (!requests.is_empty()).then(|| texts.iter().filter(inside).count())
 }
 
 /// How many requests asked Exchange for a text or for people.
 pub(super) fn asked(exchange: &ExchangeSandbox) -> usize {
-    let telling = |property: &String| {
-        TELLING
-            .iter()
-            .any(|word| property.to_lowercase().contains(&word.to_lowercase()))
-    };
     exchange
         .ledger()
-        .select(|call| call.detail.properties.iter().any(telling))
+        .select(|call| call.detail.properties.iter().any(|name| is_telling(name)))
         .len()
+}
+
+fn is_telling(property: &str) -> bool {
+    let property = property.to_lowercase();
+    TELLING
+        .iter()
+        .any(|word| property.contains(&word.to_lowercase()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::stage::Stage;
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_text_that_reaches_planner_is_counted() {
+        let mut stage = Stage::set(CancellationToken::new()).await.unwrap();
+        assert_eq!(reached(&stage.planner, &BTreeSet::new()), None);
+        stage.sync(false).await.unwrap();
+        let texts = of(&stage.exchange).unwrap();
+        assert!(texts.len() > 30, "{texts:?}");
+        assert!(
+            texts.contains("Teammøde og nytår"),
+            "of one occurrence only"
+        );
+        assert_eq!(reached(&stage.planner, &texts), Some(0));
+        // An address does reach Planner: the search finds what is there.
+        let address = BTreeSet::from(["anna.berg@nordby.example".to_owned()]);
+        assert_eq!(reached(&stage.planner, &address), Some(1));
+    }
+
+    #[test]
+    fn properties_that_carry_texts_are_known() {
+        for property in ["item:Subject", "item:Body", "calendar:Location", "Default"] {
+            assert!(is_telling(property), "{property}");
+        }
+        for property in ["IdOnly", "calendar:Start", "calendar:UID", "item:ItemClass"] {
+            assert!(!is_telling(property), "{property}");
+        }
+    }
 }

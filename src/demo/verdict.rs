@@ -122,7 +122,10 @@ pub(super) fn whole(stage: &Stage, rounds: &[&Round], texts: &BTreeSet<String>) 
         Check::new(
             "Planner's own appointments are left to it",
             own_answers == setup.planner.own.len() && own_wrong == 0,
-            format!("sent {own_answers} times in all, answered \"yours\" and never sent again"),
+            format!(
+                "{own_answers} sent, {} answered as Planner's own",
+                own_answers - own_wrong
+            ),
         ),
         Check::new(
             "what a predecessor left is cleared up",
@@ -132,9 +135,10 @@ pub(super) fn whole(stage: &Stage, rounds: &[&Round], texts: &BTreeSet<String>) 
         mailboxes(stage, rounds),
         Check::new(
             "no text reaches Planner",
-            reached == 0 && asked == 0,
+            reached == Some(0) && asked == 0,
             format!(
-                "subjects that reached Planner: {reached} of {}; requests that asked Exchange for texts: {asked}",
+                "subjects that reached Planner: {} of {}; requests that asked Exchange for texts: {asked}",
+                reached.map_or_else(|| "unknown".to_owned(), |count| count.to_string()),
                 texts.len()
             ),
         ),
