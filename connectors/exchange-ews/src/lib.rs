@@ -23,6 +23,24 @@
 //! them the folder is listed page by page, masters and exceptions are read by GetItem, and `recurrence`
 //! expands them as Outlook does.
 //!
+//! # What the administrator sets up
+//!
+//! For impersonation (the default) a scope that holds the synchronised mailboxes, and the role within it:
+//!
+//! ```text
+//! New-ManagementScope -Name calbridge -RecipientRestrictionFilter "MemberOfGroup -eq '<distinguished name of a group>'"
+//! New-ManagementRoleAssignment -Name calbridge -Role ApplicationImpersonation -User svc-calbridge -CustomRecipientWriteScope calbridge
+//! ```
+//!
+//! As a delegate, per mailbox (the folder's name follows the mailbox's language):
+//!
+//! ```text
+//! Add-MailboxFolderPermission anna@kommune.example:\Kalender -User svc-calbridge -AccessRights Reviewer
+//! ```
+//!
+//! For Basic authentication it has to be switched on for the EWS virtual directory
+//! (`Set-WebServicesVirtualDirectory -BasicAuthentication $true`).
+//!
 //! # Identity
 //!
 //! Item ids change when an item moves, and an occurrence's id changes when it becomes an exception. Events

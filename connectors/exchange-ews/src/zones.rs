@@ -60,8 +60,8 @@ pub(crate) struct Transition {
     pub(crate) from: Option<WireTime>,
 }
 
-/// Localised and display names, folded; those of the countries where calbridge's systems are at home, and
-/// their neighbours.
+/// Display names, folded and without the offset in front; localised ones for the countries where calbridge's
+/// systems are at home.
 const NAMES: &[(&str, &str)] = &[
     ("romansk normaltid", "Europe/Copenhagen"),
     ("romance (normaltid)", "Europe/Copenhagen"),
@@ -116,6 +116,48 @@ const NAMES: &[(&str, &str)] = &[
     ("central time (us & canada)", "America/Chicago"),
     ("mountain time (us & canada)", "America/Denver"),
     ("pacific time (us & canada)", "America/Los_Angeles"),
+    ("atlantic time (canada)", "America/Halifax"),
+    ("newfoundland", "America/St_Johns"),
+    ("arizona", "America/Phoenix"),
+    ("alaska", "America/Anchorage"),
+    ("hawaii", "Pacific/Honolulu"),
+    ("guadalajara, mexico city, monterrey", "America/Mexico_City"),
+    ("bogota, lima, quito", "America/Bogota"),
+    ("brasilia", "America/Sao_Paulo"),
+    ("city of buenos aires", "America/Argentina/Buenos_Aires"),
+    ("azores", "Atlantic/Azores"),
+    ("casablanca", "Africa/Casablanca"),
+    ("west central africa", "Africa/Lagos"),
+    ("harare, pretoria", "Africa/Johannesburg"),
+    ("cairo", "Africa/Cairo"),
+    ("jerusalem", "Asia/Jerusalem"),
+    ("istanbul", "Europe/Istanbul"),
+    ("minsk", "Europe/Minsk"),
+    ("moscow, st. petersburg", "Europe/Moscow"),
+    ("moscow, st. petersburg, volgograd", "Europe/Moscow"),
+    ("kuwait, riyadh", "Asia/Riyadh"),
+    ("baghdad", "Asia/Baghdad"),
+    ("nairobi", "Africa/Nairobi"),
+    ("tehran", "Asia/Tehran"),
+    ("abu dhabi, muscat", "Asia/Dubai"),
+    ("kabul", "Asia/Kabul"),
+    ("islamabad, karachi", "Asia/Karachi"),
+    ("chennai, kolkata, mumbai, new delhi", "Asia/Kolkata"),
+    ("kathmandu", "Asia/Kathmandu"),
+    ("dhaka", "Asia/Dhaka"),
+    ("bangkok, hanoi, jakarta", "Asia/Bangkok"),
+    ("beijing, chongqing, hong kong, urumqi", "Asia/Shanghai"),
+    ("kuala lumpur, singapore", "Asia/Singapore"),
+    ("perth", "Australia/Perth"),
+    ("taipei", "Asia/Taipei"),
+    ("osaka, sapporo, tokyo", "Asia/Tokyo"),
+    ("seoul", "Asia/Seoul"),
+    ("adelaide", "Australia/Adelaide"),
+    ("darwin", "Australia/Darwin"),
+    ("brisbane", "Australia/Brisbane"),
+    ("canberra, melbourne, sydney", "Australia/Sydney"),
+    ("hobart", "Australia/Hobart"),
+    ("auckland, wellington", "Pacific/Auckland"),
     ("coordinated universal time", "UTC"),
     ("koordineret universel tid", "UTC"),
     ("koordinierte weltzeit", "UTC"),
@@ -397,6 +439,7 @@ mod tests {
                 "Europe/Copenhagen",
             ),
             ("Mitteleuropäische Zeit", "Europe/Berlin"),
+            ("Kuala Lumpur, Singapore", "Asia/Singapore"),
             ("tzone://Microsoft/Utc", "UTC"),
         ] {
             assert_eq!(name(&zones, id).as_deref(), Some(means), "{id}");
@@ -409,6 +452,14 @@ mod tests {
             "Mars/Olympus",
         ] {
             assert_eq!(name(&zones, id), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn every_name_in_the_table_leads_to_a_zone() {
+        for (name, zone) in NAMES {
+            assert_eq!(*name, name.to_lowercase());
+            assert!(TimeZone::get(zone).is_ok(), "{zone}");
         }
     }
 

@@ -24,8 +24,8 @@ use calbridge_exchange_ews::ExchangeEws;
 use calbridge_sandbox::exchange::{
     ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Occurrence, Profile, Zone,
 };
-use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -219,13 +219,20 @@ impl Fact {
 
     fn of_occurrence(occurrence: &Occurrence) -> Self {
         let original = occurrence.original_start.map(|at| {
-            let local = copenhagen().to_datetime(at);
-            let midnight = local.time() == jiff::civil::Time::midnight();
-            if occurrence.dates.is_some() && midnight {
-                OriginalStart::Date(local.date())
-            } else {
-                OriginalStart::Instant(at)
-            }
+            // Whole days carry their zone in the distance between instant and date.
+            let date = occurrence.dates.and_then(|(first, _)| {
+                let midnight = first.at(0, 0, 0, 0);
+                let offset =
+                    midnight.duration_since(jiff::tz::TimeZone::UTC.to_datetime(occurrence.start));
+                let local = jiff::tz::TimeZone::UTC
+                    .to_datetime(at)
+                    .checked_add(offset)
+                    .unwrap();
+                // Summer time may lie between a moved day and its original.
+                let nearest = local.checked_add(SignedDuration::from_hours(2)).unwrap();
+                (nearest.time() < jiff::civil::time(4, 0, 0, 1)).then_some(nearest.date())
+            });
+            date.map_or(OriginalStart::Instant(at), OriginalStart::Date)
         });
         let show_as = match occurrence.free_busy {
             FreeBusy::Free => ShowAs::Free,
