@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod concurrency;
 mod crash;
 mod docs;
 mod files;
