@@ -21,6 +21,8 @@ mod fault;
 mod log;
 mod migrate;
 mod open;
+mod overlap;
+mod pairing;
 mod prune;
 mod roster;
 mod round;

@@ -1,8 +1,5 @@
 //! Rounds: what a source reports, page by page, and what follows from it at the end.
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::codec::{
@@ -10,9 +7,10 @@ use super::codec::{
     view_columns,
 };
 use super::fault::Work;
+use super::overlap::overlaps_everywhere;
+use super::pairing;
 use crate::connector::Cursor;
-use crate::engine::identity::Pair;
-use crate::engine::{SourceView, ViewId};
+use crate::engine::SourceView;
 use crate::model::{Event, EventTime, Window};
 use crate::store::{
     CalendarId, Round, RoundChanges, RoundEnd, SourcePage, SourceState, StoreError, ViewChange,
@@ -278,7 +276,7 @@ impl Place<'_> {
 }
 
 /// The smallest ordinal that no view with the key has.
-fn free_ordinal(transaction: &Transaction<'_>, source: i64, key: &str) -> Work<u32> {
+pub(super) fn free_ordinal(transaction: &Transaction<'_>, source: i64, key: &str) -> Work<u32> {
     let mut taken = transaction.prepare_cached(
         "SELECT ordinal FROM source_view
           WHERE source = ?1 AND key = ?2 AND ordinal >= 0 ORDER BY ordinal",
@@ -292,30 +290,6 @@ fn free_ordinal(transaction: &Transaction<'_>, source: i64, key: &str) -> Work<u
         free += 1;
     }
     Ok(free)
-}
-
-/// The farthest that local midnight lies from UTC's, either way.
-const FARTHEST_ZONE: SignedDuration = SignedDuration::from_hours(14);
-
-/// Whether an event overlaps `window` whatever the zone of its days: only then does a complete listing of the
-/// window that lacks it say that it is gone. An event at the window's edge may have been left out because
-/// the listing side reads its days in another zone.
-fn overlaps_everywhere(time: &EventTime, window: Window) -> bool {
-    match time {
-        EventTime::Timed { start, end, .. } => window.overlaps(*start, *end),
-        EventTime::AllDay { start, end } => {
-            let latest_start = midnight(*start).and_then(|at| at.checked_add(FARTHEST_ZONE).ok());
-            let earliest_end = midnight(*end).and_then(|at| at.checked_sub(FARTHEST_ZONE).ok());
-            matches!((latest_start, earliest_end), (Some(start), Some(end))
-                if start < window.end() && window.start() < end)
-        }
-    }
-}
-
-fn midnight(date: Date) -> Option<Timestamp> {
-    date.to_zoned(TimeZone::UTC)
-        .ok()
-        .map(|zoned| zoned.timestamp())
 }
 
 pub(super) fn changes(
@@ -387,7 +361,7 @@ pub(super) fn finish(transaction: &Transaction<'_>, end: &RoundEnd) -> Work<()> 
             .prepare_cached("DELETE FROM source_view WHERE id = ?1 AND source = ?2")?
             .execute(params![view.0, source])?;
     }
-    join(transaction, source, &end.pairs)?;
+    pairing::join(transaction, source, &end.pairs)?;
     transaction
         .prepare_cached(
             "UPDATE source SET covered = ?2, binding = ?3, finished = ?4,
@@ -403,140 +377,4 @@ pub(super) fn finish(transaction: &Transaction<'_>, end: &RoundEnd) -> Work<()> 
             end.checkpoint.as_ref().map(|cursor| &cursor.0),
         ])?;
     Ok(())
-}
-
-/// Lets the vanished view of each pair take on what the appeared one holds.
-fn join(transaction: &Transaction<'_>, source: i64, pairs: &[Pair]) -> Work<()> {
-    let mut joined = Vec::with_capacity(pairs.len());
-    for pair in pairs {
-        if let Some(plan) = plan(transaction, source, *pair)? {
-            joined.push(plan);
-        }
-    }
-    // Ordinals first become free: pairs may pass keys on to one another. Negative ones clash with nobody.
-    for plan in &joined {
-        let mut free =
-            transaction.prepare_cached("UPDATE source_view SET ordinal = -id WHERE id = ?1")?;
-        free.execute([plan.pair.appeared.0])?;
-        if plan.kept_ordinal.is_none() {
-            free.execute([plan.pair.vanished.0])?;
-        }
-    }
-    for plan in &joined {
-        let ordinal = match plan.kept_ordinal {
-            Some(ordinal) => ordinal,
-            None => free_ordinal(transaction, source, &plan.key)?,
-        };
-        transaction
-            .prepare_cached(
-                "UPDATE source_view AS old
-                    SET key = new.key, ordinal = ?3, item = new.item,
-                        item_version = new.item_version, group_id = new.group_id,
-                        group_version = new.group_version, seen_round = new.seen_round,
-                        gone_round = NULL, cancelled = new.cancelled, origin = new.origin,
-                        starts = new.starts, ends = new.ends, all_day = new.all_day,
-                        zone = new.zone, show_as = new.show_as, private = new.private,
-                        subject = new.subject, location = new.location,
-                        categories = new.categories, body = new.body
-                   FROM source_view AS new
-                  WHERE old.id = ?1 AND new.id = ?2",
-            )?
-            .execute(params![plan.pair.vanished.0, plan.pair.appeared.0, ordinal])?;
-        transaction
-            .prepare_cached("DELETE FROM source_view WHERE id = ?1")?
-            .execute([plan.pair.appeared.0])?;
-    }
-    Ok(())
-}
-
-/// How a pair is joined.
-struct Joined {
-    pair: Pair,
-    /// The appeared view's key.
-    key: String,
-    /// The vanished view's ordinal, if it has the same key already.
-    kept_ordinal: Option<u32>,
-}
-
-/// `None` for a pair that cannot be joined: both stay as they are, and the vanished one comes up again.
-fn plan(transaction: &Transaction<'_>, source: i64, pair: Pair) -> Work<Option<Joined>> {
-    let read = |view: ViewId| -> Work<Option<(String, u32, bool)>> {
-        Ok(transaction
-            .prepare_cached(
-                "SELECT key, ordinal, EXISTS (SELECT 1 FROM link WHERE view = v.id)
-                   FROM source_view v WHERE id = ?1 AND source = ?2",
-            )?
-            .query_row(params![view.0, source], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .optional()?)
-    };
-    let (Some((old_key, old_ordinal, _)), Some((key, _, linked))) =
-        (read(pair.vanished)?, read(pair.appeared)?)
-    else {
-        tracing::warn!("A pair of source views was left alone: one of the two is not there.");
-        return Ok(None);
-    };
-    if linked {
-        tracing::warn!("A pair of source views was left alone: the new one has a row already.");
-        return Ok(None);
-    }
-    Ok(Some(Joined {
-        pair,
-        kept_ordinal: (old_key == key).then_some(old_ordinal),
-        key,
-    }))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn window(start: &str, end: &str) -> Window {
-        Window::new(start.parse().unwrap(), end.parse().unwrap()).unwrap()
-    }
-
-    fn day(start: &str, end: &str) -> EventTime {
-        EventTime::all_day(start.parse().unwrap(), end.parse().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn an_all_day_event_at_the_edge_is_not_certainly_listed() {
-        // The window of 1 to 31 March in Copenhagen.
-        let march = window("2026-02-28T23:00:00Z", "2026-03-31T22:00:00Z");
-        assert!(overlaps_everywhere(&day("2026-03-01", "2026-03-02"), march));
-        assert!(overlaps_everywhere(&day("2026-03-31", "2026-04-01"), march));
-        assert!(!overlaps_everywhere(
-            &day("2026-02-28", "2026-03-01"),
-            march
-        ));
-        assert!(!overlaps_everywhere(
-            &day("2026-04-01", "2026-04-02"),
-            march
-        ));
-        // In Honolulu this one lies inside, in Auckland before the window.
-        let late = window("2026-03-01T12:00:00Z", "2026-03-31T12:00:00Z");
-        assert!(!overlaps_everywhere(&day("2026-03-01", "2026-03-02"), late));
-    }
-
-    #[test]
-    fn a_timed_event_overlaps_as_it_is() {
-        let hour = window("2026-03-01T08:00:00Z", "2026-03-01T09:00:00Z");
-        let timed = |start: &str, end: &str| {
-            EventTime::timed(start.parse().unwrap(), end.parse().unwrap(), None).unwrap()
-        };
-        assert!(overlaps_everywhere(
-            &timed("2026-03-01T08:00:00Z", "2026-03-01T08:00:00Z"),
-            hour
-        ));
-        assert!(!overlaps_everywhere(
-            &timed("2026-03-01T07:00:00Z", "2026-03-01T08:00:00Z"),
-            hour
-        ));
-        assert!(!overlaps_everywhere(
-            &timed("2026-03-01T09:00:00Z", "2026-03-01T10:00:00Z"),
-            hour
-        ));
-    }
 }
