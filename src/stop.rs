@@ -33,7 +33,7 @@ async fn asked() {
         }
         _ => {
             tracing::warn!("The system delivers no signals; end the process to stop it.");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -56,7 +56,7 @@ async fn asked() {
         }
         _ => {
             tracing::warn!("The system delivers no signals; end the process to stop it.");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -64,6 +64,6 @@ async fn asked() {
 #[cfg(not(any(unix, windows)))]
 async fn asked() {
     if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

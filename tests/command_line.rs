@@ -137,8 +137,8 @@ mod reference {
             let _ = writeln!(page, "\n## {title}\n");
             let table = &whole["$defs"][definition];
             table_of(&mut page, table, &whole, &mut own);
+            inner(&mut page, &whole, std::mem::take(&mut own), &mut shared, "");
         }
-        inner(&mut page, &whole, own, &mut shared, "");
         for manifest in manifests.as_array().unwrap() {
             let (id, title) = (
                 manifest["id"].as_str().unwrap(),
@@ -240,7 +240,7 @@ mod reference {
                     String::new()
                 }
                 Some(Value::Object(_)) | Some(Value::Null) | None => String::new(),
-                Some(value) => format!("`{value}`"),
+                Some(value) => format!("`{}`", friendly(value)),
             };
             let mut text = about(property);
             if text.is_empty() {
@@ -255,6 +255,15 @@ mod reference {
                 text.replace('|', "\\|")
             );
         }
+    }
+
+    /// Lengths of time as people write them.
+    fn friendly(value: &Value) -> String {
+        value
+            .as_str()
+            .filter(|text| text.starts_with("PT"))
+            .and_then(|text| text.parse::<jiff::SignedDuration>().ok())
+            .map_or_else(|| value.to_string(), |length| format!("\"{length:#}\""))
     }
 
     fn holds_keys(definition: &Value) -> bool {
@@ -281,6 +290,9 @@ mod reference {
             .as_str()
             .unwrap_or_default()
             .replace('\n', " ")
+            .replace("  ", " ")
+            .trim()
+            .to_owned()
     }
 
     fn kind(property: &Value, root: &Value) -> String {

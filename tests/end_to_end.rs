@@ -297,3 +297,160 @@ async fn lists_choose_who_takes_part() {
     let explained = world.run(&["explain", ROOM]).await.expect(0).stdout;
     assert!(explained.contains("an allow list"), "{explained}");
 }
+
+/// One JSON object per line; a calendar by its handle, its sync and connection beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn log_lines_for_machines() {
+    let world = World::new().await;
+    world.appointment(ANNA, "A", "2026-11-24T09:00", "2026-11-24T10:00");
+    world.configure(|text| format!("[log]\nformat = \"json\"\n{text}"));
+    let done = world.run(&["sync"]).await.expect(0);
+    let lines: Vec<serde_json::Value> = done
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let handle = calbridge_core::model::CalendarRef::primary(ANNA)
+        .unwrap()
+        .handle();
+    let line = lines
+        .iter()
+        .find(|line| line["calendar"] == handle.as_str())
+        .unwrap_or_else(|| panic!("{lines:#?}"));
+    assert_eq!(line["sync"], "jobcenter", "{line}");
+    assert_eq!(line["level"], "INFO", "{line}");
+}
+
+/// The smallest sync, as the example has it, in a folder of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_smallest_example_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    std::fs::create_dir(place.join("in")).unwrap();
+    std::fs::create_dir(place.join("out")).unwrap();
+    let event = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:one\r\nDTSTAMP:20261101T000000Z\r\nDTSTART:20261124T090000Z\r\nDTEND:20261124T100000Z\r\nSUMMARY:Meeting\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+    std::fs::write(place.join("in/anna@kommune.example.ics"), event).unwrap();
+    let example = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/ics-folder-to-ics-folder.toml"
+    );
+    let run = |args: &[&str]| -> support::Done {
+        std::process::Command::new(env!("CARGO_BIN_EXE_calbridge"))
+            .args(["--config", example, "--now", support::NOW])
+            .args(args)
+            .current_dir(place)
+            .output()
+            .unwrap()
+            .into()
+    };
+    run(&["check"]).expect(0);
+    let plan = run(&["plan", "--json"]).expect(0).json();
+    assert_eq!(plan["writes"], 1, "{plan}");
+    run(&["sync"]).expect(0);
+    let written = std::fs::read_to_string(place.join("out/anna@kommune.example.ics")).unwrap();
+    assert!(written.contains("SUMMARY:Meeting"), "{written}");
+    let plan = run(&["plan", "--json"]).expect(0).json();
+    assert_eq!(plan["writes"], 0, "{plan}");
+}
+
+/// The sandbox's servers as an integrator runs them, each a process of its own.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_commands_play_both_sides() {
+    use std::io::BufRead as _;
+    use std::process::{Child, Command, Stdio};
+
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    std::fs::create_dir_all(place.join("seed/rooms")).unwrap();
+    let event = |uid: &str, day: u32| {
+        format!(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:{uid}\r\nDTSTAMP:20261101T000000Z\r\nDTSTART:202611{day}T090000Z\r\nDTEND:202611{day}T100000Z\r\nSUMMARY:Meeting\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        )
+    };
+    std::fs::write(place.join(format!("seed/{ANNA}.ics")), event("one", 24)).unwrap();
+    std::fs::write(
+        place.join(format!("seed/rooms/{ROOM}.ics")),
+        event("two", 25),
+    )
+    .unwrap();
+    let start = |args: &[&str]| -> (Child, String) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_calbridge"))
+            .args(args)
+            .args(["--seed", "seed"])
+            .current_dir(place)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert!(line.contains("with 2 calendars"), "{line}");
+        let url = line.split_whitespace().nth(2).unwrap().to_owned();
+        (child, url)
+    };
+    let (mut exchange, exchange_url) = start(&["sandbox", "exchange"]);
+    let (mut planner, planner_url) = start(&[
+        "sandbox",
+        "planner",
+        "--pki",
+        "pki",
+        "--fault",
+        "CreateEvents#1=hang-after",
+    ]);
+    let config = format!(
+        r#"
+[state]
+path = "state.db"
+[connections.exchange]
+connector = "exchange-ews"
+url = "{exchange_url}"
+auth = {{ kind = "basic", user = "svc-calbridge", password = "env:EXCHANGE_PASSWORD" }}
+[connections.planner]
+connector = "planner-dfdg"
+url = "{planner_url}"
+jobcenter = "10100"
+request_user = "{}"
+certificate = {{ pkcs12 = "pki/client.p12", password = "env:P12_PASSWORD" }}
+http = {{ extra_ca = ["pki/ca.pem"], proxy = "none", timeout = "2 s" }}
+[[sync]]
+name = "main"
+source = "exchange"
+sink = "planner"
+"#,
+        support::HOLDER
+    );
+    std::fs::write(place.join("calbridge.toml"), config).unwrap();
+    let run = |args: &[&str]| -> support::Done {
+        Command::new(env!("CARGO_BIN_EXE_calbridge"))
+            .args(["--config", "calbridge.toml"])
+            .args(args)
+            .env("EXCHANGE_PASSWORD", "sandbox")
+            .env("P12_PASSWORD", "sandbox")
+            .current_dir(place)
+            .output()
+            .unwrap()
+            .into()
+    };
+    // The clock must run here, so that a write that met the fault is due again.
+    let now = "2026-11-23T08:00:00Z";
+    let first = run(&["sync", "--now", now]);
+    assert!(matches!(first.code, Some(0 | 5)), "{first:?}");
+    let later = "2026-11-23T09:00:00Z";
+    run(&["sync", "--now", later]).expect(0);
+    let plan = run(&["plan", "--reconcile", "--json", "--now", later])
+        .expect(0)
+        .json();
+    assert_eq!(plan["writes"], 0, "{plan}");
+    let status = run(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["syncs"][0]["total"]["sink"], 2, "{status}");
+    for child in [&mut exchange, &mut planner] {
+        let id = child.id().to_string();
+        Command::new("kill")
+            .args(["-s", "TERM", &id])
+            .status()
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}

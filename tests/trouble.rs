@@ -1,6 +1,11 @@
 //! What goes wrong around the program: mistakes, secrets, servers, the state file.
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 mod support;
 
@@ -35,6 +40,38 @@ async fn k151_a_blank_jobcenter_or_user_is_a_mistake() {
         }
     }
     assert!(world.planner.ledger().all().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_that_only_the_connector_sees_has_its_line() {
+    let world = World::new().await;
+    let new = "request_user = \"CVR:1\"";
+    let old = "request_user = \"CVR:12345678-FID:1234567890123\"";
+    let done = with(&world, old, new, &["check"]).await.expect(2);
+    let text = std::fs::read_to_string(world.config()).unwrap();
+    let line = 1 + text.lines().position(|line| line == new).unwrap();
+    assert!(
+        done.stderr.contains(&format!(
+            "calbridge.toml:{line}:1: `connections.planner.request_user`: "
+        )),
+        "{done:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_nobody_gives_a_roster_for_is_a_mistake() {
+    let world = World::new().await;
+    let out = world.dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    world.configure(|text| {
+        let files = format!("[connections.files]\nconnector = \"ical-sink\"\nfolder = {out:?}\n");
+        format!(
+            "{files}{}",
+            text.replace("sink = \"planner\"", "sink = \"files\"")
+        )
+    });
+    let done = world.run(&["check"]).await.expect(2);
+    assert!(done.stderr.contains("a roster"), "{done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

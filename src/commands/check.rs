@@ -5,7 +5,7 @@ use calbridge_core::model::CalendarRef;
 use calbridge_core::store::StoreError;
 use serde::Serialize;
 
-use super::session::{Session, addresses, mistake};
+use super::session::{Session, addresses};
 use super::words;
 use crate::cli::CheckArgs;
 use crate::config::{ConfigError, ConnectionConfig};
@@ -41,25 +41,7 @@ pub(super) async fn run(
         .map(|address| CalendarRef::primary(address.as_str()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| AppError::Usage(error.to_string()))?;
-    // The engine's own demands on the syncs: capabilities, roster, rules.
-    let mut own = Vec::new();
-    if session.config.syncs.is_empty() {
-        own.push(finding(
-            "configuration",
-            Severity::Warning,
-            "no sync is configured; add a table [[sync]]".to_owned(),
-        ));
-    } else {
-        own.push(finding(
-            "configuration",
-            Severity::Passed,
-            format!(
-                "{} connections, {} syncs",
-                session.config.connections.len(),
-                session.config.syncs.len()
-            ),
-        ));
-    }
+    let mut own = vec![configuration(&session)?];
     for connection in unused(&session) {
         own.push(finding(
             "configuration",
@@ -74,7 +56,7 @@ pub(super) async fn run(
     for connection in session.config.connections.values() {
         let report = match session.open(connection) {
             Err(error) => {
-                mistakes.push(mistake(connection, &error));
+                mistakes.push(connection.mistake(&error.message));
                 continue;
             }
             Ok(_) if args.offline => CheckReport::default(),
@@ -154,6 +136,29 @@ fn unused(session: &Session) -> Vec<&str> {
                 .any(|sync| sync.source == *name || sync.sink == *name)
         })
         .collect()
+}
+
+/// What the engine demands of the syncs beyond what the configuration's schema can say.
+fn configuration(session: &Session) -> Result<Finding, AppError> {
+    let syncs = &session.config.syncs;
+    if syncs.is_empty() {
+        return Ok(finding(
+            "configuration",
+            Severity::Warning,
+            "no sync is configured; add a table [[sync]]".to_owned(),
+        ));
+    }
+    let connections = session.connections(syncs)?;
+    session.accepts(connections, syncs.clone())?;
+    Ok(finding(
+        "configuration",
+        Severity::Passed,
+        format!(
+            "{} connections, {} syncs",
+            session.config.connections.len(),
+            syncs.len()
+        ),
+    ))
 }
 
 fn finding(name: &str, severity: Severity, message: String) -> Finding {

@@ -7,11 +7,11 @@ use calbridge_core::connector::{self, Connection, Context, ErrorKind};
 use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, SyncConfig};
 use calbridge_core::model::Address;
 use calbridge_core::store::sqlite::SqliteStore;
-use calbridge_core::store::{Store, StoreError};
+use calbridge_core::store::{Fence, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Global, Selection};
-use crate::config::{self, Config, ConfigError, ConnectionConfig, Mistake, Sources};
+use crate::config::{self, Config, ConfigError, ConnectionConfig, Sources};
 use crate::error::AppError;
 use crate::log;
 use crate::secrets::SystemSecrets;
@@ -150,7 +150,7 @@ impl Session {
                     open,
                 ))),
                 Err(error) if error.kind == ErrorKind::Config => {
-                    mistakes.push(mistake(connection, &error));
+                    mistakes.push(connection.mistake(&error.message));
                 }
                 Err(error) => {
                     return Err(AppError::Connection {
@@ -167,6 +167,17 @@ impl Session {
         }
     }
 
+    /// Whether the engine would take these syncs: what they need of the connections, and their rules.
+    pub(crate) fn accepts(
+        &self,
+        connections: Vec<Arc<ConnectionHandle>>,
+        syncs: Vec<SyncConfig>,
+    ) -> Result<(), AppError> {
+        let store = Arc::new(SqliteStore::open_in_memory()?);
+        Engine::new(store, Fence(0), Arc::clone(&self.clock), connections, syncs)?;
+        Ok(())
+    }
+
     /// The engine over these syncs, with the state file open for writing.
     pub(crate) async fn engine(&self, syncs: Vec<SyncConfig>) -> Result<Engine, AppError> {
         let connections = self.connections(&syncs)?;
@@ -180,16 +191,6 @@ impl Session {
             connections,
             syncs,
         )?)
-    }
-}
-
-/// What a connection's settings got wrong, as its connector says.
-pub(crate) fn mistake(connection: &ConnectionConfig, error: &connector::Error) -> Mistake {
-    Mistake {
-        place: connection.place.clone(),
-        key: format!("connections.{}", connection.name),
-        message: error.message.clone(),
-        help: None,
     }
 }
 

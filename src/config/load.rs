@@ -73,7 +73,10 @@ pub(crate) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     }
 }
 
-fn layers(sources: &Sources) -> Result<(Vec<(Layer, bool)>, Vec<PathBuf>), ConfigError> {
+/// Layers in their order, each with whether its lists are added to those before.
+type Layers = Vec<(Layer, bool)>;
+
+fn layers(sources: &Sources) -> Result<(Layers, Vec<PathBuf>), ConfigError> {
     let mut files = vec![sources.file.clone()];
     let mut mistakes = Vec::new();
     match beside(&sources.file) {
@@ -143,7 +146,7 @@ struct Merged {
 }
 
 impl Merged {
-    fn new(layers: Vec<(Layer, bool)>) -> Result<Self, ConfigError> {
+    fn new(layers: Layers) -> Result<Self, ConfigError> {
         let broken =
             |error: String| ConfigError::general(None, format!("cannot be read: {error}"), None);
         let mut figment = Figment::new();
@@ -348,12 +351,19 @@ impl Reader {
         if !found.is_empty() {
             return None;
         }
+        let places = settings
+            .as_object()
+            .into_iter()
+            .flat_map(|table| table.keys())
+            .filter_map(|key| Some((key.clone(), self.merged.place(&base.clone().key(key))?)))
+            .collect();
         Some(ConnectionConfig {
             name: name.to_owned(),
             connector: entry,
             settings,
             capabilities,
             place: self.merged.place(&base),
+            places,
         })
     }
 

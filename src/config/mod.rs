@@ -53,7 +53,31 @@ pub(crate) struct ConnectionConfig {
     /// What it can do with these settings.
     pub(crate) capabilities: Capabilities,
     /// Where it is configured.
-    pub(crate) place: Option<Place>,
+    place: Option<Place>,
+    /// Where its settings are.
+    places: BTreeMap<String, Place>,
+}
+
+impl ConnectionConfig {
+    /// A mistake that the connector itself found. A setting that it names in backticks is where it stands.
+    pub(crate) fn mistake(&self, message: &str) -> Mistake {
+        let named = message
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .find_map(|name| self.places.get_key_value(name));
+        let base = format!("connections.{}", self.name);
+        let (place, key) = match named {
+            Some((key, place)) => (Some(place.clone()), format!("{base}.{key}")),
+            None => (self.place.clone(), base),
+        };
+        Mistake {
+            place,
+            key,
+            message: message.to_owned(),
+            help: None,
+        }
+    }
 }
 
 /// Where calbridge remembers what it knows.
