@@ -24,6 +24,9 @@ use crate::source::{Expands, Inner};
 /// The most pages of one walk: far more than any mailbox has items for.
 const MAX_PAGES: usize = 20_000;
 
+/// After so many pages in a row without a change, none of them the last, the server is going round in circles.
+const MAX_EMPTY_PAGES: usize = 3;
+
 /// How often a window is read anew because the calendar changed meanwhile.
 const ATTEMPTS: usize = 3;
 
@@ -258,6 +261,7 @@ impl Inner {
             series: false,
         };
         let mut state = state;
+        let mut empty = 0;
         for _ in 0..MAX_PAGES {
             let body = request::sync_folder_items(folder, state.as_deref());
             let page = self.client.single(&request.calendar.address, &body).await?;
@@ -274,13 +278,17 @@ impl Inner {
             take(&mut walk, &page);
             // Some servers say "last" on a full page although more is pending.
             let done = last && page.changes.len() < SYNC_PAGE;
-            let stuck = page.changes.is_empty() && state.as_deref() == Some(next.as_str());
+            empty = if page.changes.is_empty() {
+                empty + 1
+            } else {
+                0
+            };
             state = Some(next.clone());
             walk.state = next;
             if done {
                 return Ok(walk);
             }
-            if stuck {
+            if empty >= MAX_EMPTY_PAGES {
                 break;
             }
         }

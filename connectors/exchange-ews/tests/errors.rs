@@ -630,3 +630,71 @@ async fn a_damaged_body_does_not_hide_the_event() {
         (true, true)
     );
 }
+
+/// A well-formed answer, given in place of the server's own.
+fn answer(body: &str) -> Fault {
+    let document = format!(
+        r#"<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body xmlns:m="m" xmlns:t="t">{body}</s:Body></s:Envelope>"#
+    );
+    let text = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{document}",
+        document.len()
+    );
+    Fault::once(FaultKind::from(TransportFault::Raw(text.into())))
+}
+
+#[tokio::test]
+async fn an_answer_to_another_operation_is_not_taken() {
+    let bench = bench().await;
+    let other = r#"<m:FindItemResponse><m:ResponseMessages><m:FindItemResponseMessage ResponseClass="Success"><m:ResponseCode>NoError</m:ResponseCode></m:FindItemResponseMessage></m:ResponseMessages></m:FindItemResponse>"#;
+    bench
+        .exchange
+        .inject(answer(other).on("GetFolder"))
+        .unwrap();
+    let error = bench.read(request(ANNA, winter())).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (ErrorKind::Transient, "ews.protocol")
+    );
+    bench.read_true(request(ANNA, winter())).await;
+}
+
+#[tokio::test]
+async fn a_change_feed_without_end_is_given_up() {
+    let bench = bench().await;
+    for round in 0..5 {
+        let empty = format!(
+            r#"<m:SyncFolderItemsResponse><m:ResponseMessages><m:SyncFolderItemsResponseMessage ResponseClass="Success"><m:ResponseCode>NoError</m:ResponseCode><m:SyncState>{round}</m:SyncState><m:IncludesLastItemInRange>false</m:IncludesLastItemInRange><m:Changes/></m:SyncFolderItemsResponseMessage></m:ResponseMessages></m:SyncFolderItemsResponse>"#
+        );
+        let fault = answer(&empty).on("SyncFolderItems").from_call(round + 1);
+        bench.exchange.inject(fault).unwrap();
+    }
+    let error = bench.read(request(ANNA, winter())).await.unwrap_err();
+    assert_eq!(error.code, "ews.sync.endless");
+    assert!(bench.exchange.ledger().count("SyncFolderItems") <= 4);
+}
+
+#[tokio::test]
+async fn k059_limits_that_the_server_names_are_answered_by_smaller_ranges() {
+    for code in [
+        "ErrorExceededFindCountLimit",
+        "ErrorCalendarViewRangeTooBig",
+        "ErrorTimeoutExpired",
+    ] {
+        let bench = bench().await;
+        bench
+            .exchange
+            .inject_spec(&format!("FindItem*2=error:{code}"))
+            .unwrap();
+        bench.read_true(request(ANNA, winter())).await;
+        // Always: an error after a few attempts, and nothing is concluded.
+        bench
+            .exchange
+            .inject_spec(&format!("FindItem*all=error:{code}"))
+            .unwrap();
+        bench.exchange.ledger().clear();
+        let error = bench.read(request(ANNA, winter())).await.unwrap_err();
+        assert_eq!(error.code, format!("ews.{code}"));
+        assert!(bench.exchange.ledger().count("FindItem") < 25);
+    }
+}

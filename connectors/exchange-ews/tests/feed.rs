@@ -760,3 +760,30 @@ async fn an_item_of_no_told_type_is_read_by_itself() {
         4
     );
 }
+
+#[tokio::test]
+async fn batches_are_no_larger_than_asked_and_only_the_last_has_the_checkpoint() {
+    let bench = Bench::start(Profile::Exchange2019).await;
+    for day in 1..6 {
+        let (start, end) = (
+            format!("2026-12-0{day}T09:00"),
+            format!("2026-12-0{day}T10:00"),
+        );
+        bench.exchange.create(ANNA, busy(&start, &end)).unwrap();
+    }
+    for max in [0, 1, 2, 6, 7] {
+        let source = bench.connection.source().unwrap();
+        let mut feed = source.changes(request(ANNA, winter())).await.unwrap();
+        let mut sizes = Vec::new();
+        let mut checkpoints = Vec::new();
+        while let Some(batch) = feed.next(max).await.unwrap() {
+            sizes.push(batch.changes.len());
+            checkpoints.push(batch.checkpoint.is_some());
+        }
+        assert_eq!(sizes.iter().sum::<usize>(), 6, "five events and a snapshot");
+        assert!(sizes.iter().all(|size| *size <= max.max(1)), "{sizes:?}");
+        assert_eq!(checkpoints.pop(), Some(true));
+        assert!(!checkpoints.contains(&true));
+        assert!(feed.next(max).await.unwrap().is_none());
+    }
+}
