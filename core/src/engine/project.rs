@@ -94,7 +94,8 @@ pub fn project(source: Option<&SourceView>, rules: &Rules) -> Desired {
     }
 }
 
-fn mask(content: &mut Content) {
+/// Replaces the texts of a private event.
+pub(super) fn mask(content: &mut Content) {
     if content.subject.is_some() {
         content.subject = Some(MASKED_SUBJECT.to_owned());
     }

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 
 use super::pass::{Demand, PassError, Unit};
+use super::project::mask;
 use super::{Rules, identity};
 use crate::connector::{Change, ChangeFeed, ChangesRequest, Cursor, Error, ErrorKind, Scope};
 use crate::model::{Coverage, Event, Field, FieldSet, ItemRef, Window};
@@ -66,6 +67,7 @@ async fn pull_from(
     covered.clip(demand.window);
     // The store keeps no more than was asked for, whatever a source reports; qualification needs free or busy.
     let kept = fields.union(&FieldSet::from_iter([Field::ShowAs]));
+    let resumed = known.cursor.is_some();
     let request = ChangesRequest {
         calendar: unit.reference.clone(),
         cursor: known.cursor,
@@ -89,7 +91,7 @@ async fn pull_from(
             .store
             .begin_round(unit.fence, unit.source.name(), unit.calendar)
             .await?;
-        let mut reading = Reading::new(unit, round, kept);
+        let mut reading = Reading::new(unit, round, kept, resumed);
         reading.drain(feed.as_mut()).await?;
         reading.confirm(source).await?;
         Ok::<_, PassError>(reading)
@@ -120,14 +122,17 @@ struct Reading<'a> {
     pulled: Pulled,
     /// The fields that are kept.
     kept: FieldSet,
+    /// The feed goes on from a cursor.
+    resumed: bool,
 }
 
 impl<'a> Reading<'a> {
-    fn new(unit: &'a Unit<'a>, round: Round, kept: FieldSet) -> Self {
+    fn new(unit: &'a Unit<'a>, round: Round, kept: FieldSet, resumed: bool) -> Self {
         Self {
             unit,
             round,
             kept,
+            resumed,
             listed: Vec::new(),
             uncertain: Vec::new(),
             checkpoint: None,
@@ -146,8 +151,9 @@ impl<'a> Reading<'a> {
                 .flat_map(|c| self.take(c))
                 .collect();
             // What is missing from a listed range, and whether an uncertain removal is one, is known at the
-            // end only: a cursor that claims to know it must wait for the end.
-            let early = self.listed.is_empty() && self.uncertain.is_empty();
+            // end only: a cursor that claims to know it must wait for the end. So must one of a feed that
+            // began anew: resumed in the middle, it would never tell what went before it began.
+            let early = self.resumed && self.listed.is_empty() && self.uncertain.is_empty();
             self.store(changes, batch.checkpoint.clone().filter(|_| early))
                 .await?;
             if !early && batch.checkpoint.is_some() {
@@ -210,6 +216,10 @@ impl<'a> Reading<'a> {
 
     fn seen(&self, mut event: Event) -> ViewChange {
         event.content = event.content.only(&self.kept);
+        if event.content.private == Some(true) {
+            // No rule ever needs the texts of a private event.
+            mask(&mut event.content);
+        }
         ViewChange::Seen(event)
     }
 

@@ -433,3 +433,77 @@ async fn two_syncs_of_one_source_share_views_and_cursor() {
     assert!(world.sink.ids().is_empty());
     assert_eq!(second.ids(), ["far"]);
 }
+
+#[tokio::test]
+async fn a_feed_that_began_anew_is_not_resumed_in_the_middle() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..9 {
+        world.source.put(
+            ANNA,
+            event(&format!("e{n}"), &format!("2026-12-0{n} 10:00")),
+        );
+    }
+    world.sync_well().await;
+    world.sink.writes();
+    world.source.remove(ANNA, "e1");
+    world.source.answer(|answers| {
+        answers.expire = true;
+        answers.eager = true;
+        answers.break_after = Some(1);
+    });
+    assert_eq!(world.sync().await.failures(), 1);
+    world.source.answer(|answers| *answers = Answers::default());
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["delete e1"]);
+}
+
+#[tokio::test]
+async fn the_texts_of_a_private_event_are_not_even_stored() {
+    let world = World::new(&[ANNA]).await;
+    let archive = MemorySink::default();
+    archive.state.lock().unwrap().roster = vec![ANNA.to_owned()];
+    let mut config = sync_config();
+    config.name = "archive".to_owned();
+    config.sink = "archive".to_owned();
+    let mut writes = sink_capabilities();
+    writes.sink.as_mut().unwrap().fields = [
+        calbridge_core::model::Field::Time,
+        calbridge_core::model::Field::Subject,
+    ]
+    .into_iter()
+    .collect();
+    let engine = world.with_sink("archive", &archive, writes, config).await;
+    let mut private = event("a", "2026-12-01 10:00");
+    private.content.subject = Some("Canary".to_owned());
+    private.content.private = Some(true);
+    world.source.answer(|answers| answers.chatty = true);
+    world.source.put(ANNA, private);
+    let options = calbridge_core::engine::SyncOptions::default();
+    engine
+        .sync_once(
+            &engine.syncs()[1],
+            &options,
+            &world.shutdown,
+            &calbridge_core::engine::Silent,
+        )
+        .await
+        .unwrap();
+    let calendar = world.store.calendars("archive").await.unwrap()[0].id;
+    let rows = world
+        .store
+        .rows("archive", "exchange", calendar)
+        .await
+        .unwrap();
+    let view = rows.rows[0].source.as_ref().unwrap();
+    assert_eq!(view.event.content.subject.as_deref(), Some("Private"));
+    let sent = archive
+        .state
+        .lock()
+        .unwrap()
+        .records
+        .values()
+        .next()
+        .cloned()
+        .unwrap();
+    assert_eq!(sent.subject.as_deref(), Some("Private"));
+}

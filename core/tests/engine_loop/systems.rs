@@ -79,6 +79,8 @@ pub struct Answers {
     pub slow: Option<std::time::Duration>,
     /// Fields are reported that were not asked for.
     pub chatty: bool,
+    /// Every batch of a feed claims to be a place to resume at.
+    pub eager: bool,
 }
 
 #[derive(Debug, Default)]
@@ -249,7 +251,7 @@ impl CalendarSource for MemorySource {
             .chunks(3)
             .map(|changes| ChangeBatch {
                 changes: changes.to_vec(),
-                checkpoint: None,
+                checkpoint: state.answers.eager.then(|| cursor.clone()),
             })
             .collect();
         let listed = if state.answers.uncertain {
