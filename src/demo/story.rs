@@ -347,9 +347,20 @@ async fn closing(teller: &Teller, stage: &Stage, checks: &[Check]) -> Result<Exi
     };
     line(verdict)?;
     if teller.watched {
+        let calbridge = format!(
+            "calbridge --config {} --now {}",
+            stage.config.display(),
+            stage.data.setup.changed_at
+        );
         line(&format!(
-            "\nThe servers run on until Ctrl-C. In another window, for example:\n  calbridge --config {} status",
-            stage.config.display()
+            "\nThe servers run on until Ctrl-C. In another window, for example:\n  {calbridge} status\n  {calbridge} explain {}",
+            stage
+                .data
+                .setup
+                .planner
+                .own
+                .first()
+                .map_or_else(String::new, |own| format!("{} {}", own.mailbox, own.id))
         ))?;
         teller.shutdown.cancelled().await;
     }
