@@ -54,6 +54,17 @@ struct Walk {
     series: bool,
 }
 
+/// What came of reading a window.
+enum Still {
+    /// It was read completely.
+    Complete,
+    /// The calendar did not hold still, or holds what cannot be named. What was read is reported, nothing is
+    /// concluded from what was not, and the next feed reads again.
+    Restless,
+    /// A slice was read while the calendar changed, perhaps elsewhere: the whole window has to be read.
+    Changed,
+}
+
 /// The feed.
 pub(crate) struct Feed {
     inner: Arc<Inner>,
@@ -122,19 +133,30 @@ impl Inner {
             // There, changed exceptions leave no trace in SyncFolderItems. What is deleted does.
             dirty = self.newest(request, &mark.folder).await? > mark.newest;
         }
-        let windows = if dirty || request.full {
-            vec![request.window]
-        } else {
-            request.covered.missing(request.window)
-        };
+        let mut whole = dirty || request.full;
         let mut changes = VecDeque::new();
-        for window in windows {
-            let complete = self
-                .read_still(request, &mut mark, window, &mut changes)
-                .await?;
-            if complete {
-                changes.push_back(Change::Snapshot { covered: window });
+        'reading: loop {
+            let windows = if whole {
+                vec![request.window]
+            } else {
+                request.covered.missing(request.window)
+            };
+            for window in windows {
+                match self
+                    .read_still(request, &mut mark, window, whole, &mut changes)
+                    .await?
+                {
+                    Still::Complete => changes.push_back(Change::Snapshot { covered: window }),
+                    Still::Restless => {}
+                    Still::Changed => {
+                        // The new state stands for changes anywhere in the window.
+                        whole = true;
+                        changes.clear();
+                        continue 'reading;
+                    }
+                }
             }
+            break;
         }
         let cursor = serde_json::to_string(&mark).map_err(|_| {
             Error::new(
@@ -150,43 +172,51 @@ impl Inner {
         })
     }
 
-    /// Reads a window while nothing changes. False if the calendar did not hold still: then what was read is
-    /// reported, nothing is concluded from what was not, and the next feed reads again.
+    /// Reads a window while nothing changes. `whole`: it is all that was asked for, not a slice of it.
     async fn read_still(
         &self,
         request: &ChangesRequest,
         mark: &mut Bookmark,
         window: Window,
+        whole: bool,
         changes: &mut VecDeque<Change>,
-    ) -> Result<bool> {
+    ) -> Result<Still> {
         for attempt in 1..=ATTEMPTS {
             let read = self
                 .read_window(request, &mark.folder, window, mark.expands, mark.series)
                 .await?;
             mark.expands = read.expands;
             self.learn(read.expands);
+            let mut moved = !whole && mark.newest.is_some() && read.newest > mark.newest;
             if read.newest.is_some() {
                 mark.newest = read.newest;
             }
-            let mut moved = false;
             if read.torn {
                 let walk = self
                     .walk(request, &mark.folder, Some(mark.state.clone()))
                     .await?;
-                moved = walk.changed;
+                moved |= walk.changed;
                 // The older state stays in the cursor where this is the last attempt.
-                if !moved || attempt < ATTEMPTS {
+                if !walk.changed || !whole || attempt < ATTEMPTS {
                     mark.state = walk.state;
+                    mark.series |= walk.series;
                 }
+            }
+            if moved && !whole {
+                return Ok(Still::Changed);
             }
             if !moved || attempt == ATTEMPTS {
                 // What cannot even be named cannot be kept by its name either: then nothing is gone.
                 let nameless = read.changes.iter().any(is_nameless);
                 changes.extend(read.changes);
-                return Ok(!moved && !nameless);
+                return Ok(if moved || nameless {
+                    Still::Restless
+                } else {
+                    Still::Complete
+                });
             }
         }
-        Ok(false)
+        Ok(Still::Restless)
     }
 
     /// Walks on from a bookmark, or from the beginning where there is none or it is no longer good.

@@ -653,7 +653,7 @@ async fn a_calendar_that_changes_while_it_is_read_in_parts_is_read_again() {
         .create(ANNA, busy("2027-02-10T23:00", "2027-02-10T23:30"))
         .unwrap();
     let first = request(ANNA, winter());
-    // The first answer is too long; the second is the earlier half, the third waits.
+    // The first answer is too long; the second, the earlier half, is late.
     let wait = Fault::once(calbridge_sandbox::fault::TransportFault::Delay(
         std::time::Duration::from_millis(700),
     ));
@@ -662,9 +662,11 @@ async fn a_calendar_that_changes_while_it_is_read_in_parts_is_read_again() {
         .inject(wait.on("FindItem").from_call(2))
         .unwrap();
     let moves = async {
-        while bench.exchange.ledger().count("FindItem") < 2 {
+        while bench.exchange.ledger().count("FindItem") < 1 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+        // The second is under way.
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
         // From the part still to be read into the one that was read.
         bench
             .exchange
@@ -785,5 +787,61 @@ async fn batches_are_no_larger_than_asked_and_only_the_last_has_the_checkpoint()
         assert_eq!(checkpoints.pop(), Some(true));
         assert!(!checkpoints.contains(&true));
         assert!(feed.next(max).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_change_elsewhere_while_a_slice_is_read_is_not_lost() {
+    for exception in [false, true] {
+        // Which reads slices in several requests, and hides changed exceptions.
+        let bench = Bench::start(Profile::Gromox).await;
+        let weekly = Recurrence {
+            pattern: Pattern::Daily { interval: 7 },
+            start: date(2026, 12, 1),
+            range: Range::NoEnd,
+        };
+        let series = bench
+            .exchange
+            .create(
+                ANNA,
+                busy("2026-12-01T09:00", "2026-12-01T10:00").repeating(weekly),
+            )
+            .unwrap();
+        let single = bench
+            .exchange
+            .create(ANNA, busy("2026-12-10T09:00", "2026-12-10T10:00"))
+            .unwrap();
+        let first = request(ANNA, winter());
+        let feed = bench.read_true(first.clone()).await;
+        let mut rolled = after(&feed, &first);
+        rolled.window = window("2026-12-02T00:00", "2027-03-02T00:00");
+        let wait = Fault::once(calbridge_sandbox::fault::TransportFault::Delay(
+            std::time::Duration::from_millis(700),
+        ));
+        // The first FindItem asks for the newest item, the second lists.
+        bench
+            .exchange
+            .inject(wait.on("FindItem").from_call(1))
+            .unwrap();
+        bench.exchange.ledger().clear();
+        let changes = async {
+            // By now the change feed was asked, and the first FindItem waits.
+            tokio::time::sleep(std::time::Duration::from_millis(350)).await;
+            let hour = SignedDuration::from_hours(1);
+            if exception {
+                bench
+                    .exchange
+                    .move_occurrence(series, dk("2026-12-15T09:00"), hour)
+                    .unwrap();
+            } else {
+                bench.exchange.move_in_time(single, hour).unwrap();
+            }
+        };
+        let (feed, ()) = tokio::join!(bench.read(rolled.clone()), changes);
+        let feed = feed.unwrap();
+        assert_eq!(feed.snapshots, [rolled.window], "all of it was read");
+        assert_eq!(feed.facts(rolled.window), bench.truth(ANNA, rolled.window));
+        let quiet = bench.read(after(&feed, &rolled)).await.unwrap();
+        assert!(quiet.snapshots.is_empty());
     }
 }
