@@ -56,6 +56,27 @@ async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn k160_the_start_is_reported_at_once_and_work_goes_on_behind_it() {
+    let world = World::new().await;
+    world.appointment(ANNA, "A", &ahead(2, "09:00"), &ahead(2, "10:00"));
+    world
+        .planner
+        .inject("GetResources#1=delay:3000".parse().unwrap())
+        .unwrap();
+    let begun = Instant::now();
+    let service = world.start_live(&["run"]);
+    until("the start", || world.started_log().contains("has started")).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(world.in_planner(ANNA).is_empty());
+    until("the first sync", || world.in_planner(ANNA).len() == 1).await;
+    drop(service);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_system_that_does_not_answer_does_not_keep_it_from_stopping() {
     let world = World::new().await;
     world.appointment(ANNA, "A", "2026-11-24T09:00", "2026-11-24T10:00");
