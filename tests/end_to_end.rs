@@ -200,7 +200,7 @@ async fn status_explain_and_backup_tell_what_is() {
     assert!(calendars[1]["trouble"]["code"].is_string(), "{status}");
     let text = world.run(&["status"]).await.expect(0).stdout;
     assert!(
-        text.contains("3 calendars take part, 1 have trouble"),
+        text.contains("3 calendars taking part, 1 with trouble"),
         "{text}"
     );
 

@@ -154,9 +154,9 @@ fn configuration(session: &Session) -> Result<Finding, AppError> {
         "configuration",
         Severity::Passed,
         format!(
-            "{} connections, {} syncs",
-            session.config.connections.len(),
-            syncs.len()
+            "{}, {}",
+            words::count(session.config.connections.len(), "connection"),
+            words::count(syncs.len(), "sync")
         ),
     ))
 }

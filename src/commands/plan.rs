@@ -70,9 +70,10 @@ fn text(plans: &Plans) -> String {
             .map(|calendar| calendar.writes.len())
             .sum();
         lines.push(format!(
-            "Sync `{}`: {} calendars, {writes} writes. Nothing was written.",
+            "Sync `{}`: {}, {}. Nothing was written.",
             plan.sync,
-            plan.calendars.len()
+            words::count(plan.calendars.len(), "calendar"),
+            words::count(writes, "write")
         ));
         let rows: Vec<Vec<String>> = plan
             .calendars

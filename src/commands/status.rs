@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::session::{Session, addresses};
+use super::words;
 use crate::cli::StatusArgs;
 use crate::error::AppError;
 use crate::exit::Exit;
@@ -119,8 +120,10 @@ fn text(status: &Status, now: Timestamp) -> String {
     let mut lines = Vec::new();
     for sync in &status.syncs {
         lines.push(format!(
-            "Sync `{}`: {} calendars take part, {} have trouble.",
-            sync.sync, sync.active, sync.troubled
+            "Sync `{}`: {} taking part, {} with trouble.",
+            sync.sync,
+            words::count(sync.active, "calendar"),
+            sync.troubled
         ));
         let rows: Vec<Vec<String>> = sync
             .calendars

@@ -4,6 +4,7 @@ use calbridge_core::engine::{CalendarOutcome, PassReport, Silent, SyncOptions, S
 use serde::Serialize;
 
 use super::session::{Session, addresses};
+use super::words;
 use crate::cli::SyncArgs;
 use crate::error::AppError;
 use crate::exit::Exit;
@@ -104,9 +105,9 @@ fn text(report: &Report) -> String {
     let mut lines = Vec::new();
     for sync in &report.syncs {
         lines.push(format!(
-            "Sync `{}`: {} calendars, {}.",
+            "Sync `{}`: {}, {}.",
             sync.sync,
-            sync.calendars.len(),
+            words::count(sync.calendars.len(), "calendar"),
             counts(&sync.total)
         ));
         let rows: Vec<Vec<String>> = sync.calendars.iter().map(row).collect();

@@ -5,6 +5,12 @@ use calbridge_core::engine::decide::Reason;
 use calbridge_core::engine::project::Absence;
 use calbridge_core::model::EventTime;
 
+/// "1 calendar", "2 calendars".
+pub(super) fn count(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// What is written.
 pub(super) fn op(op: Op) -> &'static str {
     match op {

@@ -6,9 +6,12 @@
 
 mod layer;
 mod load;
+mod merged;
 mod mistake;
 mod path;
+mod reader;
 mod schema;
+mod syncs;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -1,0 +1,176 @@
+//! About a calendar as a whole: roster, lists, trouble, rights.
+
+use calbridge_core::connector::{CheckScope, Error, Severity};
+use calbridge_core::engine::roster::{NOT_ALLOWED, NOT_IN_ROSTER};
+use calbridge_core::engine::{OnLeave, RosterFrom, SyncConfig};
+use calbridge_core::model::{Address, CalendarRef};
+use calbridge_core::store::CalendarState;
+
+use super::super::session::Session;
+use super::{Point, bad, good};
+use crate::config::ConnectionConfig;
+
+/// What configuration and state file say about the calendar.
+pub(super) fn points(
+    sync: &SyncConfig,
+    address: &Address,
+    state: Option<&CalendarState>,
+    session: &Session,
+) -> Vec<Point> {
+    let mut points = Vec::new();
+    if sync.roster.deny.contains(address) {
+        points.push(bad(
+            "the deny list (`roster.deny`) names it: it is not read, and what was recorded stays as it is",
+        ));
+    }
+    if !sync.roster.allow.is_empty() && !sync.roster.allow.contains(address) {
+        points.push(bad(
+            "there is an allow list (`roster.allow`), and it does not name it",
+        ));
+    }
+    let Some(state) = state else {
+        points.push(bad(
+            "the roster has never named this address; see that the person or room is set up in the system that gives the roster, under just this address, and ask anew with `calbridge sync`",
+        ));
+        return points;
+    };
+    points.push(good(format!(
+        "it is known; logs name it {}",
+        state.calendar.handle()
+    )));
+    if let Some(left) = &state.left {
+        let why = match left.code.as_str() {
+            NOT_IN_ROSTER => "the roster does not name it any more",
+            NOT_ALLOWED => "the allow list does not name it",
+            _ => "it left",
+        };
+        let then = match sync.roster.on_leave {
+            OnLeave::Keep => "what is on the other side stays (`on_leave = \"keep\"`)",
+            OnLeave::Withdraw => "what is on the other side is deleted (`on_leave = \"withdraw\"`)",
+        };
+        points.push(bad(format!(
+            "it does not take part since {}: {why} [{}]; {then}",
+            left.since, left.code
+        )));
+    }
+    match (&state.trouble, state.succeeded) {
+        (Some(trouble), _) => points.push(bad(format!(
+            "it has had trouble {} times in a row, since {}: [{}] {}",
+            trouble.times, trouble.since, trouble.code, trouble.message
+        ))),
+        (None, Some(at)) => {
+            let ago = session.clock.now().duration_since(at);
+            let late = sync
+                .schedule
+                .interval
+                .checked_mul(10)
+                .is_some_and(|long| ago > long);
+            let text = format!("both sides were brought together at {at}");
+            points.push(if late {
+                bad(format!("{text}, long ago: is calbridge running?"))
+            } else {
+                good(text)
+            });
+        }
+        (None, None) => points.push(bad("it was never brought in step; run `calbridge sync`")),
+    }
+    points
+}
+
+/// What the systems themselves say about the calendar now.
+pub(super) async fn live(
+    session: &Session,
+    sync: &SyncConfig,
+    address: &Address,
+    state: Option<&CalendarState>,
+) -> Vec<Point> {
+    let mut points = Vec::new();
+    let find = |name: &str| session.config.connections.get(name);
+    let (Some(source), Some(sink)) = (find(&sync.source), find(&sync.sink)) else {
+        return points;
+    };
+    let giver = match sync.roster.from {
+        RosterFrom::Source => source,
+        RosterFrom::Sink => sink,
+        RosterFrom::Auto if sink.capabilities.roster => sink,
+        RosterFrom::Auto => source,
+    };
+    points.extend(in_roster(session, giver, address).await);
+    let calendar = match state {
+        Some(state) => Some(state.calendar.clone()),
+        None => CalendarRef::primary(address.as_str()).ok(),
+    };
+    if let Some(calendar) = calendar {
+        points.extend(readable(session, source, calendar).await);
+    }
+    points
+}
+
+async fn in_roster(session: &Session, giver: &ConnectionConfig, address: &Address) -> Vec<Point> {
+    let failed = |error: Error| {
+        vec![bad(format!(
+            "the roster of `{}` cannot be read now: {error}",
+            giver.name
+        ))]
+    };
+    let open = match session.open(giver) {
+        Ok(open) => open,
+        Err(error) => return failed(error),
+    };
+    let roster = match open.roster().await {
+        Ok(roster) => roster,
+        Err(error) => return failed(error),
+    };
+    let skipped = roster
+        .skipped
+        .iter()
+        .find(|skipped| skipped.address.trim().to_lowercase() == address.folded());
+    if let Some(skipped) = skipped {
+        return vec![bad(format!(
+            "`{}` lists it in a way that cannot be used: [{}] {}",
+            giver.name, skipped.code, skipped.reason
+        ))];
+    }
+    let named = roster
+        .entries
+        .iter()
+        .any(|entry| entry.calendar.address == *address);
+    vec![if named {
+        good(format!("the roster of `{}` names it now", giver.name))
+    } else {
+        bad(format!(
+            "the roster of `{}` does not name it now; set it up there under just this address",
+            giver.name
+        ))
+    }]
+}
+
+async fn readable(
+    session: &Session,
+    source: &ConnectionConfig,
+    calendar: CalendarRef,
+) -> Vec<Point> {
+    let scope = CheckScope {
+        now: session.clock.now(),
+        calendars: vec![calendar],
+    };
+    let report = match session.open(source) {
+        Ok(open) => open.check(scope).await,
+        Err(error) => Err(error),
+    };
+    match report {
+        Err(error) => vec![bad(format!(
+            "`{}` cannot be used now: {error}",
+            source.name
+        ))],
+        Ok(report) => report
+            .findings
+            .iter()
+            .filter(|finding| finding.calendar.is_some() || finding.severity != Severity::Passed)
+            .map(|finding| Point {
+                good: finding.severity == Severity::Passed,
+                text: format!("`{}`: {}", source.name, finding.message),
+            })
+            .collect(),
+    }
+}

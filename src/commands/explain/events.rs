@@ -1,0 +1,174 @@
+//! About single appointments: the row, what is decided of it and why.
+
+use calbridge_core::engine::decide::{DecideContext, Intent, decide};
+use calbridge_core::engine::project::{Desired, project};
+use calbridge_core::engine::{Row, Rules, SyncConfig};
+use calbridge_core::store::sqlite::SqliteStore;
+use calbridge_core::store::{CalendarState, DecisionRecord, Store as _};
+use jiff::civil::Date;
+
+use super::super::session::Session;
+use super::super::words;
+use super::EventExplanation;
+use crate::error::AppError;
+
+/// Which appointments are wanted.
+pub(super) enum Wanted {
+    Day(Date),
+    Id(String),
+}
+
+impl Wanted {
+    pub(super) fn read(text: &str) -> Self {
+        text.parse()
+            .map_or_else(|_| Self::Id(text.trim().to_owned()), Self::Day)
+    }
+
+    fn matches(&self, row: &Row, rules: &Rules) -> bool {
+        match self {
+            Self::Id(id) => {
+                let item = row.source.as_ref().map(|view| view.event.item.id.as_str());
+                let remote = row.sink.remote.as_ref();
+                row.key.uid().eq_ignore_ascii_case(id)
+                    || item == Some(id)
+                    || remote.is_some_and(|remote| {
+                        remote.id == *id || remote.assigned.as_deref() == Some(id)
+                    })
+            }
+            Self::Day(day) => {
+                let source = row.source.as_ref().map(|view| &view.event.content);
+                source.into_iter().chain(&row.sink.content).any(|content| {
+                    let wall = content.time.wall_in(&rules.zone);
+                    wall.start.date() <= *day && *day <= wall.end.date()
+                })
+            }
+        }
+    }
+}
+
+/// The appointments that are wanted.
+pub(super) async fn events(
+    session: &Session,
+    store: &SqliteStore,
+    sync: &SyncConfig,
+    state: &CalendarState,
+    wanted: &Wanted,
+) -> Result<Vec<EventExplanation>, AppError> {
+    let find = |name: &str| session.config.connections.get(name);
+    let (Some(source), Some(sink)) = (find(&sync.source), find(&sync.sink)) else {
+        return Ok(Vec::new());
+    };
+    let (Some(from), Some(to)) = (&source.capabilities.source, &sink.capabilities.sink) else {
+        return Ok(Vec::new());
+    };
+    let now = session.clock.now();
+    let rules = sync
+        .rules()
+        .at(now, from, to)
+        .map_err(|error| AppError::Usage(error.to_string()))?;
+    let prints = store.prints();
+    let known = store.rows(&sync.name, &sync.source, state.id).await?;
+    let mut events = Vec::new();
+    for row in known.rows.iter().filter(|row| wanted.matches(row, &rules)) {
+        let context = DecideContext {
+            prints: &prints,
+            wall_clock: rules.wall_clock.as_ref(),
+            // A refusal counts as long as nothing shows that its basis changed.
+            basis: row.dead.as_ref().map_or("", |dead| dead.basis.as_str()),
+            idempotent_upsert: to.idempotent_upsert,
+            probe: to.probe,
+            now,
+        };
+        let desired = project(row.source.as_ref(), &rules);
+        let decision = decide(row, &desired, &context);
+        let history = store.decisions(row.link).await?;
+        events.push(EventExplanation {
+            uid: row.key.uid().to_owned(),
+            external_id: row.sink.remote.as_ref().map(|remote| remote.id.clone()),
+            time: when(row, &desired),
+            on_sink: row.sink.state,
+            next: next(&decision.intent).to_owned(),
+            why: words::reason(decision.reason).to_owned(),
+            notes: notes(row),
+            history: history.iter().map(past).collect(),
+        });
+    }
+    Ok(events)
+}
+
+fn when(row: &Row, desired: &Desired) -> Option<String> {
+    let content = match desired {
+        Desired::Present { content, .. } | Desired::Past { content } => Some(content),
+        Desired::Absent { .. } => row
+            .source
+            .as_ref()
+            .map(|view| &view.event.content)
+            .or(row.sink.content.as_ref()),
+    };
+    content.map(|content| words::time(&content.time))
+}
+
+fn next(intent: &Intent) -> &'static str {
+    match intent {
+        Intent::Nothing => "nothing is to be done",
+        Intent::Create { .. } => "it is made on the other side",
+        Intent::Update { .. } => "the other side's record is brought up to date",
+        Intent::PutBack { .. } => "the other side's record is put back",
+        Intent::Delete => "the other side's record is deleted",
+        Intent::Adopt { .. } => "the other side's record is taken over without writing",
+        Intent::Probe => "the other side is asked what became of the last write",
+        Intent::Stop => "it waits for an operator",
+    }
+}
+
+fn notes(row: &Row) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(dead) = &row.dead {
+        notes.push(format!(
+            "refused for good at {} ({}): [{}] {}",
+            dead.at,
+            words::op(dead.op),
+            dead.code,
+            dead.message
+        ));
+    }
+    if let Some(retry) = &row.retry {
+        notes.push(format!(
+            "did not go through {} times [{}]; tried again from {} on",
+            retry.tries, retry.code, retry.not_before
+        ));
+    }
+    if let Some(attempt) = &row.attempt {
+        notes.push(format!(
+            "a write ({}) was sent at {} and not answered",
+            words::op(attempt.op),
+            attempt.at
+        ));
+    }
+    if let Some(since) = row.held_since {
+        notes.push(match row.approved {
+            Some(at) if at >= since => format!("a held delete was approved at {at}"),
+            _ => {
+                format!("the guard holds its delete since {since}: unusually many deletes at once")
+            }
+        });
+    }
+    if let Some(at) = row.sink.acknowledged {
+        notes.push(format!("the other side last acknowledged a write at {at}"));
+    }
+    notes
+}
+
+fn past(record: &DecisionRecord) -> String {
+    let outcome = record
+        .outcome
+        .as_ref()
+        .map(|outcome| format!(": {outcome}"))
+        .unwrap_or_default();
+    format!(
+        "{} {}, because {}{outcome}",
+        record.at,
+        next(&record.decision.intent),
+        words::reason(record.decision.reason)
+    )
+}

@@ -1,0 +1,161 @@
+//! `explain`: why an appointment is, or is not, on the other side. The search for faults of a manual, done by
+//! the program: roster, lists, trouble of the calendar, then each appointment's row and what is decided of it.
+
+mod calendar;
+mod events;
+
+use calbridge_core::engine::OnSink;
+use calbridge_core::model::Address;
+use calbridge_core::store::Store as _;
+use serde::Serialize;
+
+use self::calendar::{live, points};
+use self::events::{Wanted, events};
+use super::session::Session;
+use crate::cli::ExplainArgs;
+use crate::error::AppError;
+use crate::exit::Exit;
+use crate::output::Output;
+
+#[derive(Serialize)]
+struct Explanation {
+    address: String,
+    syncs: Vec<SyncExplanation>,
+}
+
+#[derive(Serialize)]
+struct SyncExplanation {
+    sync: String,
+    /// About the calendar as a whole, in the order in which an operator would look.
+    calendar: Vec<Point>,
+    /// The appointments that were asked for.
+    events: Vec<EventExplanation>,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Point {
+    /// Whether it stands in the way.
+    good: bool,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct EventExplanation {
+    uid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    /// Whether the other side holds it.
+    on_sink: OnSink,
+    /// What happens next.
+    next: String,
+    /// Why.
+    why: String,
+    /// Further facts: refusals, waits, holds.
+    notes: Vec<String>,
+    /// What was decided before, newest first.
+    history: Vec<String>,
+}
+
+pub(super) async fn run(
+    session: Session,
+    args: ExplainArgs,
+    output: Output,
+) -> Result<Exit, AppError> {
+    let address = Address::new(&args.address).map_err(|_| {
+        AppError::Usage(format!(
+            "`{}` is not an address such as anna@kommune.example",
+            args.address
+        ))
+    })?;
+    let store = session.store_to_read().await?;
+    let mut explanation = Explanation {
+        address: address.as_str().to_owned(),
+        syncs: Vec::new(),
+    };
+    for sync in &session.config.syncs {
+        let state = store
+            .calendars(&sync.name)
+            .await?
+            .into_iter()
+            .find(|state| state.calendar.address == address);
+        let mut calendar = points(sync, &address, state.as_ref(), &session);
+        if !args.offline {
+            calendar.extend(live(&session, sync, &address, state.as_ref()).await);
+        }
+        let events = match (&state, &args.event) {
+            (Some(state), Some(event)) => {
+                events(&session, &store, sync, state, &Wanted::read(event)).await?
+            }
+            _ => Vec::new(),
+        };
+        if let (Some(_), Some(_), true) = (&state, &args.event, events.is_empty()) {
+            calendar.push(bad(
+                "calbridge knows no such appointment: it is not in the source's calendar inside the window, it has another UID, or it has not been read yet (`calbridge sync --full`)",
+            ));
+        }
+        explanation.syncs.push(SyncExplanation {
+            sync: sync.name.clone(),
+            calendar,
+            events,
+        });
+    }
+    output.show(&explanation, || text(&explanation))?;
+    Ok(Exit::Success)
+}
+
+fn good(text: impl Into<String>) -> Point {
+    Point {
+        good: true,
+        text: text.into(),
+    }
+}
+
+fn bad(text: impl Into<String>) -> Point {
+    Point {
+        good: false,
+        text: text.into(),
+    }
+}
+
+fn text(explanation: &Explanation) -> String {
+    let mut lines = Vec::new();
+    for sync in &explanation.syncs {
+        lines.push(format!("{} in sync `{}`:", explanation.address, sync.sync));
+        for point in &sync.calendar {
+            lines.push(format!(
+                "  {} {}",
+                if point.good { "+" } else { "!" },
+                point.text
+            ));
+        }
+        for event in &sync.events {
+            lines.push(String::new());
+            let time = event.time.as_deref().unwrap_or("time unknown");
+            lines.push(format!("  Appointment {time}, UID {}", event.uid));
+            let held = match event.on_sink {
+                OnSink::Present => "The other side holds it",
+                OnSink::Absent => "The other side does not hold it",
+                OnSink::Unknown => "Whether the other side holds it is not known",
+            };
+            let id = event
+                .external_id
+                .as_ref()
+                .map(|id| format!(" under the id {id}"))
+                .unwrap_or_default();
+            lines.push(format!("    {held}{id}."));
+            lines.push(format!("    Next: {}, because {}.", event.next, event.why));
+            lines.extend(event.notes.iter().map(|note| format!("    Note: {note}.")));
+            lines.extend(
+                event
+                    .history
+                    .iter()
+                    .map(|past| format!("    Before: {past}.")),
+            );
+        }
+        lines.push(String::new());
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,251 @@
+//! From the merged layers to a configuration: every check, every mistake.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use calbridge_core::connector::{self, connectors};
+use figment::providers::Serialized;
+use figment::{Figment, Profile};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::merged::Merged;
+use super::mistake::{Mistake, suggest};
+use super::path::{KeyPath, Step};
+use super::validate::{Checker, Found, allowed};
+use super::{Config, ConnectionConfig, schema};
+
+/// Reads the parts of a configuration and collects what is wrong with them.
+pub(super) struct Reader {
+    pub(super) merged: Merged,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Reader {
+    pub(super) fn mistake(
+        &mut self,
+        path: &KeyPath,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        let mistake = Mistake {
+            place: self.merged.place(path),
+            key: path.to_string(),
+            message: message.into(),
+            help,
+        };
+        self.mistakes.push(mistake);
+    }
+
+    pub(super) fn read(&mut self, files: Vec<PathBuf>) -> Option<Config> {
+        self.check(&KeyPath::default(), schema::root());
+        let mut connections = BTreeMap::new();
+        for name in self.names(&KeyPath::keys(["connections"])) {
+            if let Some(connection) = self.connection(&name) {
+                connections.insert(name, connection);
+            }
+        }
+        let syncs = self.syncs(&connections);
+        let state = self.typed(&KeyPath::keys(["state"]))?;
+        let log = self.typed(&KeyPath::keys(["log"]))?;
+        Some(Config {
+            connections,
+            syncs,
+            state,
+            log,
+            files,
+        })
+    }
+
+    pub(super) fn names(&self, path: &KeyPath) -> Vec<String> {
+        path.get(&self.merged.json)
+            .and_then(Value::as_object)
+            .map(|table| table.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Checks what stands at `base` against a schema; answers how many mistakes were added. A value from the
+    /// environment or the command line that was taken for a number where a text is wanted becomes one.
+    fn check(&mut self, base: &KeyPath, schema: Value) -> Vec<Found> {
+        let checker = match Checker::new(schema) {
+            Ok(checker) => checker,
+            Err(error) => {
+                self.mistake(
+                    base,
+                    format!("the connector's schema is broken: {error}"),
+                    None,
+                );
+                return Vec::new();
+            }
+        };
+        loop {
+            let found = base
+                .get(&self.merged.json)
+                .map(|value| checker.check(&without_connector(base, value)))
+                .unwrap_or_default();
+            let mut mended = false;
+            for wrong in found.iter().filter(|wrong| wrong.text_expected) {
+                let path = base.clone().join(&wrong.path);
+                let text = self
+                    .merged
+                    .origin(&path)
+                    .and_then(|(layer, inside)| layer.text(&inside).map(str::to_owned));
+                if let (Some(text), Some(value)) = (text, path.get_mut(&mut self.merged.json))
+                    && !value.is_string()
+                {
+                    *value = Value::String(text);
+                    mended = true;
+                }
+            }
+            if mended {
+                continue;
+            }
+            for wrong in &found {
+                let path = base.clone().join(&wrong.path);
+                self.mistake(&path, wrong.message.clone(), wrong.help.clone());
+            }
+            return found;
+        }
+    }
+
+    fn connection(&mut self, name: &str) -> Option<ConnectionConfig> {
+        let base = KeyPath::keys(["connections", name]);
+        let id = base
+            .get(&self.merged.json)?
+            .get("connector")?
+            .as_str()?
+            .to_owned();
+        let Some(entry) = connector::find(&id) else {
+            let ids: Vec<&str> = connectors().iter().map(|entry| entry.id()).collect();
+            let path = base.key("connector");
+            self.mistake(
+                &path,
+                format!("there is no connector `{id}`"),
+                suggest(&id, &ids),
+            );
+            return None;
+        };
+        let found = self.check(&base, entry.manifest().settings);
+        let settings = without_connector(&base, base.get(&self.merged.json)?);
+        let capabilities = match entry.capabilities(&settings) {
+            Ok(capabilities) => capabilities,
+            // What the schema says is more exact, but a choice that is not there yet only the connector knows.
+            Err(error) if found.is_empty() || found.iter().all(|wrong| wrong.choice) => {
+                let prefix = format!("settings of `{id}`: ");
+                let text = error
+                    .message
+                    .strip_prefix(&prefix)
+                    .unwrap_or(&error.message);
+                let path = self.named_in(text, &base, &settings, &found);
+                let place = self.merged.place(&path);
+                self.mistakes.retain(|known| known.place != place);
+                self.mistake(&path, text.to_owned(), None);
+                return None;
+            }
+            Err(_) => return None,
+        };
+        if !found.is_empty() {
+            return None;
+        }
+        let places = settings
+            .as_object()
+            .into_iter()
+            .flat_map(|table| table.keys())
+            .filter_map(|key| Some((key.clone(), self.merged.place(&base.clone().key(key))?)))
+            .collect();
+        Some(ConnectionConfig {
+            name: name.to_owned(),
+            connector: entry,
+            settings,
+            capabilities,
+            place: self.merged.place(&base),
+            places,
+        })
+    }
+
+    /// The key that a connector's message is about: the first one that it names in backticks.
+    fn named_in(&self, text: &str, base: &KeyPath, settings: &Value, found: &[Found]) -> KeyPath {
+        if let Some(wrong) = found.first() {
+            return base.clone().join(&wrong.path);
+        }
+        text.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(|name| KeyPath::keys(name.split('.')))
+            .find(|path| path.get(settings).is_some())
+            .map_or_else(|| base.clone(), |path| base.clone().join(&path))
+    }
+
+    /// What stands at `path` as a `T`. Every key that does not fit is a mistake; it is left out then, so that
+    /// the next one is found too.
+    pub(super) fn typed<T: DeserializeOwned>(&mut self, path: &KeyPath) -> Option<T> {
+        let mut value = path
+            .get(&self.merged.json)
+            .cloned()
+            .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        loop {
+            let parsed = Figment::from(Serialized::from(&value, Profile::Default)).extract::<T>();
+            let error = match parsed {
+                Ok(value) => return Some(value),
+                Err(error) => error,
+            };
+            let inside = steps(&error.path, &value);
+            let at = path.clone().join(&inside);
+            // The schema has found it already, more exactly.
+            let known = at.to_string();
+            let known = self.mistakes.iter().any(|mistake| {
+                mistake.key == known || mistake.key.starts_with(&format!("{known}."))
+            });
+            let missing = matches!(
+                error.kind,
+                figment::error::Kind::MissingField(_) | figment::error::Kind::UnknownField(..)
+            );
+            if !known && !missing {
+                self.mistake(&at, words(&error.kind), None);
+            }
+            if !inside.remove(&mut value) {
+                return None;
+            }
+        }
+    }
+}
+
+/// The steps of a figment path; numbers are positions where the value is a list.
+fn steps(path: &[String], root: &Value) -> KeyPath {
+    let mut steps = KeyPath::default();
+    for key in path {
+        let is_list = steps.get(root).is_some_and(Value::is_array);
+        steps = match key.parse() {
+            Ok(index) if is_list => steps.index(index),
+            _ => steps.key(key),
+        };
+    }
+    steps
+}
+
+fn words(kind: &figment::error::Kind) -> String {
+    use figment::error::Kind;
+    match kind {
+        Kind::Message(text) if text.contains("\"friendly\" duration") => {
+            "is not a length of time; write for example `60 s` or `10 min`".to_owned()
+        }
+        Kind::Message(text) => text.clone(),
+        Kind::InvalidType(_, expected)
+        | Kind::InvalidValue(_, expected)
+        | Kind::InvalidLength(_, expected) => format!("expected {expected}"),
+        Kind::UnknownVariant(_, names) => format!("must be one of {}", allowed(names)),
+        other => other.to_string(),
+    }
+}
+
+/// The settings of a connection are what stands in its table besides the connector's name.
+fn without_connector(base: &KeyPath, value: &Value) -> Value {
+    let mut value = value.clone();
+    if let ([Step::Key(section), Step::Key(_)], Some(table)) =
+        (base.0.as_slice(), value.as_object_mut())
+        && section == "connections"
+    {
+        table.remove("connector");
+    }
+    value
+}
