@@ -12,10 +12,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use calbridge_sandbox::exchange::FreeBusy;
 use calbridge_sandbox::planner::Resource;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use support::World;
 
 /// Ten years back, one ahead: most of what the files hold.
@@ -42,35 +39,6 @@ fn address(path: &Path) -> String {
         "{}@kommune.example",
         path.file_stem().unwrap().to_string_lossy()
     )
-}
-
-/// What Planner should hold of a mailbox, by Danish wall clock.
-fn truth(world: &World, address: &str) -> Vec<(String, String)> {
-    let denmark = TimeZone::get("Europe/Copenhagen").unwrap();
-    let (from, to): (Timestamp, Timestamp) = (FROM.parse().unwrap(), TO.parse().unwrap());
-    let mut spans: Vec<_> = world
-        .exchange
-        .occurrences(address, from, to)
-        .into_iter()
-        .filter(|occurrence| {
-            occurrence.free_busy != FreeBusy::Free
-                && !occurrence.cancelled
-                && occurrence.start < occurrence.end
-        })
-        .map(|occurrence| match occurrence.dates {
-            Some((first, end)) => (
-                first.at(0, 0, 0, 0).to_string(),
-                end.at(0, 0, 0, 0).to_string(),
-            ),
-            None => {
-                let start = denmark.to_datetime(occurrence.start);
-                let end = denmark.to_datetime(occurrence.end);
-                (start.to_string(), end.to_string())
-            }
-        })
-        .collect();
-    spans.sort();
-    spans
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +69,7 @@ async fn real_calendars_reach_planner_as_they_are() {
     let mut events = 0;
     for path in &paths {
         let address = address(path);
-        let (truth, held) = (truth(&world, &address), world.in_planner(&address));
+        let (truth, held) = (world.truth(&address, FROM, TO), world.in_planner(&address));
         events += held.len();
         if truth != held {
             let missing: Vec<_> = truth
@@ -164,7 +132,7 @@ async fn real_calendars_reach_planner_as_files_too() {
     let mut events = 0;
     for path in &paths {
         let address = address(path);
-        let (truth, held) = (truth(&world, &address), world.in_planner(&address));
+        let (truth, held) = (world.truth(&address, FROM, TO), world.in_planner(&address));
         events += held.len();
         if truth != held {
             let missing: Vec<_> = truth

@@ -12,12 +12,13 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use calbridge_sandbox::exchange::{
-    Account, ExchangeOptions, ExchangeSandbox, ItemHandle, NewItem, Zone,
+    Account, ExchangeOptions, ExchangeSandbox, FreeBusy, ItemHandle, NewItem, Zone,
 };
 use calbridge_sandbox::planner::{KnownCertificate, PlannerOptions, PlannerSandbox, Resource};
 use calbridge_sandbox::tls::{CertificateSpec, Pki};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -197,6 +198,32 @@ schedule = {{ interval = "1 s" }}
         events
     }
 
+    /// What Planner should hold of an address between two instants, as the oracle of Exchange's sandbox has it.
+    pub fn truth(&self, address: &str, from: &str, to: &str) -> Vec<(String, String)> {
+        let denmark = TimeZone::get("Europe/Copenhagen").unwrap();
+        let (from, to): (Timestamp, Timestamp) = (from.parse().unwrap(), to.parse().unwrap());
+        let mut spans: Vec<_> = self
+            .exchange
+            .occurrences(address, from, to)
+            .into_iter()
+            .filter(|occurrence| {
+                occurrence.free_busy != FreeBusy::Free
+                    && !occurrence.cancelled
+                    && occurrence.start < occurrence.end
+            })
+            .map(|occurrence| match occurrence.dates {
+                Some((first, end)) => (first.at(0, 0, 0, 0), end.at(0, 0, 0, 0)),
+                None => (
+                    denmark.to_datetime(occurrence.start),
+                    denmark.to_datetime(occurrence.end),
+                ),
+            })
+            .map(|(start, end)| (start.to_string(), end.to_string()))
+            .collect();
+        spans.sort();
+        spans
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_calbridge"));
         command
@@ -254,6 +281,11 @@ schedule = {{ interval = "1 s" }}
         self.exchange.set_clock(None);
         self.planner.set_clock(None);
         self.spawn(args)
+    }
+
+    /// Starts a command with the clock at an instant.
+    pub fn start_at(&self, now: &str, args: &[&str]) -> Child {
+        self.spawn(&[args, &["--now", now]].concat())
     }
 
     fn spawn(&self, args: &[&str]) -> Child {
