@@ -1,5 +1,9 @@
 //! Commands that need no server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(
+    not(all(feature = "exchange-ews", feature = "ical", feature = "planner-dfdg")),
+    allow(dead_code)
+)]
 
 use std::process::{Command, Output};
 
@@ -89,6 +93,31 @@ fn a_missing_configuration_says_what_to_do() {
         stderr.contains("no/such/file.toml: there is no such file"),
         "{stderr}"
     );
+}
+
+/// The page about commands has a heading for each of them.
+#[test]
+#[cfg(feature = "sandbox")]
+fn every_command_has_its_section() {
+    let page = include_str!("../docs/integrators/commands.md");
+    let help = text(&["--help"]);
+    let (_, rest) = help.split_once("Commands:").unwrap();
+    let (list, _) = rest.split_once("Options:").unwrap();
+    let mut commands = 0;
+    for line in list.lines() {
+        let Some(name) = line
+            .strip_prefix("  ")
+            .and_then(|line| line.split(' ').next())
+        else {
+            continue;
+        };
+        if name.is_empty() || name == "help" {
+            continue;
+        }
+        assert!(page.contains(&format!("\n## `{name}")), "{name}");
+        commands += 1;
+    }
+    assert!(commands > 8);
 }
 
 /// The reference of all settings is made from the connectors' schemas. With `CALBRIDGE_UPDATE_DOCS=1` the page

@@ -388,3 +388,28 @@ async fn a_full_or_read_only_disk_is_named() {
     assert_eq!(world.in_planner(ANNA).len(), 180);
     assert_eq!(world.planned().await, 0);
 }
+
+/// One connection in trouble stops no sync that does not need it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_in_trouble_does_not_stop_the_others() {
+    let world = World::new().await;
+    let (from, to) = (world.dir.path().join("in"), world.dir.path().join("out"));
+    std::fs::create_dir(&from).unwrap();
+    std::fs::create_dir(&to).unwrap();
+    let event = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:one\r\nDTSTAMP:20261101T000000Z\r\nDTSTART:20261124T090000Z\r\nDTEND:20261124T100000Z\r\nSUMMARY:Meeting\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+    std::fs::write(from.join(format!("{ANNA}.ics")), event).unwrap();
+    world.configure(|text| {
+        format!(
+            "{text}\n[connections.in]\nconnector = \"ical-source\"\npath = {from:?}\n[connections.out]\nconnector = \"ical-sink\"\nfolder = {to:?}\n[[sync]]\nname = \"files\"\nsource = \"in\"\nsink = \"out\"\n"
+        )
+    });
+    world.planner.stop().await;
+    let done = world.run(&["sync", "--json"]).await.expect(5);
+    let report = done.json();
+    assert_eq!(report["failed"][0]["sync"], "jobcenter", "{report}");
+    assert_eq!(report["syncs"][0]["sync"], "files", "{report}");
+    assert!(to.join(format!("{ANNA}.ics")).exists());
+    let plan = world.run(&["plan", "--json"]).await.expect(5);
+    assert_eq!(plan.json()["failed"][0]["sync"], "jobcenter", "{plan:?}");
+    assert_eq!(plan.json()["writes"], 0, "{plan:?}");
+}

@@ -4,6 +4,7 @@ use calbridge_core::engine::{CalendarPlan, PlannedWrite, SyncOptions};
 use serde::Serialize;
 
 use super::session::{Session, addresses};
+use super::sync::Failed;
 use super::words;
 use crate::cli::PlanArgs;
 use crate::error::AppError;
@@ -16,6 +17,8 @@ struct Plans {
     /// How many writes there are in all, held ones included.
     writes: usize,
     syncs: Vec<SyncPlan>,
+    /// Syncs for which nothing could be planned.
+    failed: Vec<Failed>,
 }
 
 #[derive(Serialize)]
@@ -37,16 +40,24 @@ pub(super) async fn run(
     };
     let engine = session.engine(syncs.clone()).await?;
     let mut plans = Vec::new();
+    let mut failed: Vec<(String, AppError)> = Vec::new();
     for sync in &syncs {
-        plans.push(SyncPlan {
-            sync: sync.name.clone(),
-            calendars: engine.plan(sync, &options, &session.shutdown).await?,
-        });
+        match engine.plan(sync, &options, &session.shutdown).await {
+            Ok(calendars) => plans.push(SyncPlan {
+                sync: sync.name.clone(),
+                calendars,
+            }),
+            Err(error) => failed.push((sync.name.clone(), error.into())),
+        }
+    }
+    // If nothing at all could be planned, the first reason stands for all.
+    if plans.is_empty() && !failed.is_empty() {
+        return Err(failed.swap_remove(0).1);
     }
     let all = || plans.iter().flat_map(|plan| &plan.calendars);
     let exit = if session.shutdown.is_cancelled() {
         Exit::Interrupted
-    } else if all().any(|calendar| calendar.failed.is_some()) {
+    } else if !failed.is_empty() || all().any(|calendar| calendar.failed.is_some()) {
         Exit::Partly
     } else {
         Exit::Success
@@ -56,6 +67,7 @@ pub(super) async fn run(
         exit: exit.name(),
         writes,
         syncs: plans,
+        failed: Failed::of(failed),
     };
     output.show(&plans, || text(&plans))?;
     Ok(exit)
@@ -98,6 +110,7 @@ fn text(plans: &Plans) -> String {
         }
         lines.push(String::new());
     }
+    lines.extend(plans.failed.iter().map(Failed::line));
     lines.join("\n")
 }
 

@@ -20,10 +20,28 @@ struct Report {
     failed: Vec<Failed>,
 }
 
+/// A sync with which nothing could be done.
 #[derive(Serialize)]
-struct Failed {
+pub(super) struct Failed {
     sync: String,
     message: String,
+}
+
+impl Failed {
+    pub(super) fn of(failed: Vec<(String, AppError)>) -> Vec<Self> {
+        failed
+            .into_iter()
+            .map(|(sync, error)| Self {
+                sync,
+                message: error.to_string(),
+            })
+            .collect()
+    }
+
+    /// As a line for people.
+    pub(super) fn line(&self) -> String {
+        format!("Sync `{}`: {}", self.sync, self.message)
+    }
 }
 
 pub(super) async fn run(
@@ -70,13 +88,7 @@ pub(super) async fn run(
     let report = Report {
         exit: exit.name(),
         syncs: reports,
-        failed: failed
-            .into_iter()
-            .map(|(sync, error)| Failed {
-                sync,
-                message: error.to_string(),
-            })
-            .collect(),
+        failed: Failed::of(failed),
     };
     output.show(&report, || text(&report))?;
     Ok(exit)
@@ -126,9 +138,7 @@ fn text(report: &Report) -> String {
         }
         lines.push(String::new());
     }
-    for failed in &report.failed {
-        lines.push(format!("Sync `{}`: {}", failed.sync, failed.message));
-    }
+    lines.extend(report.failed.iter().map(Failed::line));
     lines.join("\n")
 }
 
