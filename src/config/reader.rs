@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use calbridge_core::connector::{self, connectors};
+use calbridge_core::connector::{self, ConnectorEntry, connectors};
 use figment::providers::Serialized;
 use figment::{Figment, Profile};
 use serde::de::DeserializeOwned;
@@ -130,16 +130,8 @@ impl Reader {
         let capabilities = match entry.capabilities(&settings) {
             Ok(capabilities) => capabilities,
             // What the schema says is more exact, but a choice that is not there yet only the connector knows.
-            Err(error) if found.is_empty() || found.iter().all(|wrong| wrong.choice) => {
-                let prefix = format!("settings of `{id}`: ");
-                let text = error
-                    .message
-                    .strip_prefix(&prefix)
-                    .unwrap_or(&error.message);
-                let path = self.named_in(text, &base, &settings, &found);
-                let place = self.merged.place(&path);
-                self.mistakes.retain(|known| known.place != place);
-                self.mistake(&path, text.to_owned(), None);
+            Err(_) if found.is_empty() || found.iter().all(|wrong| wrong.choice) => {
+                self.own_mistakes(entry, &base, settings, &found);
                 return None;
             }
             Err(_) => return None,
@@ -163,17 +155,34 @@ impl Reader {
         })
     }
 
-    /// The key that a connector's message is about: the first one that it names in backticks.
-    fn named_in(&self, text: &str, base: &KeyPath, settings: &Value, found: &[Found]) -> KeyPath {
-        if let Some(wrong) = found.first() {
-            return base.clone().join(&wrong.path);
+    /// What the connector itself has to say about settings that fit its schema: each thing in turn, with the
+    /// one before left out.
+    fn own_mistakes(
+        &mut self,
+        entry: &ConnectorEntry,
+        base: &KeyPath,
+        mut settings: Value,
+        found: &[Found],
+    ) {
+        let mut first = true;
+        while let Some(text) = complaint(entry, &settings) {
+            // What was left out may be asked for.
+            if !first && text.starts_with("missing field") {
+                return;
+            }
+            first = false;
+            let inside = match found.first() {
+                Some(wrong) => wrong.path.clone(),
+                None => culprit(entry, &settings, &text),
+            };
+            let path = base.clone().join(&inside);
+            let place = self.merged.place(&path);
+            self.mistakes.retain(|known| known.place != place);
+            self.mistake(&path, text, None);
+            if !found.is_empty() || !inside.remove(&mut settings) {
+                return;
+            }
         }
-        text.split('`')
-            .skip(1)
-            .step_by(2)
-            .map(|name| KeyPath::keys(name.split('.')))
-            .find(|path| path.get(settings).is_some())
-            .map_or_else(|| base.clone(), |path| base.clone().join(&path))
     }
 
     /// What stands at `path` as a `T`. Every key that does not fit is a mistake; it is left out then, so that
@@ -206,6 +215,38 @@ impl Reader {
             if !inside.remove(&mut value) {
                 return None;
             }
+        }
+    }
+}
+
+/// What a connector has to say against settings.
+fn complaint(entry: &ConnectorEntry, settings: &Value) -> Option<String> {
+    let error = entry.capabilities(settings).err()?;
+    let prefix = format!("settings of `{}`: ", entry.id());
+    let text = error.message.strip_prefix(&prefix);
+    Some(text.unwrap_or(&error.message).to_owned())
+}
+
+/// The key that a complaint is about: the innermost one without which the connector says something else.
+fn culprit(entry: &ConnectorEntry, settings: &Value, text: &str) -> KeyPath {
+    let mut found = KeyPath::default();
+    loop {
+        let steps: Vec<Step> = match found.get(settings) {
+            Some(Value::Object(table)) => table.keys().cloned().map(Step::Key).collect(),
+            Some(Value::Array(items)) => (0..items.len()).map(Step::Index).collect(),
+            _ => return found,
+        };
+        let inner = steps.into_iter().find_map(|step| {
+            let mut path = found.clone();
+            path.0.push(step);
+            let mut without = settings.clone();
+            path.remove(&mut without);
+            let differs = complaint(entry, &without).is_none_or(|other| other != text);
+            differs.then_some(path)
+        });
+        match inner {
+            Some(path) => found = path,
+            None => return found,
         }
     }
 }

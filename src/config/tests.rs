@@ -59,6 +59,30 @@ struct Settings {
     max_in_flight: i64,
     #[serde(default)]
     http: Http,
+    /// A text that only the connector can judge.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    zone: Option<Judged>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    peers: Vec<Judged>,
+}
+
+/// Refuses what begins with "bad".
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Judged;
+
+impl TryFrom<String> for Judged {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.starts_with("bad") {
+            Err(format!("the connector does not like `{text}`"))
+        } else {
+            Ok(Self)
+        }
+    }
 }
 
 fn one() -> i64 {
@@ -318,6 +342,15 @@ fn wrong_types_are_named() {
     insta::assert_snapshot!(with("sink = \"b\"", "sink = \"b\"\ndirection = \"sideways\"").mistakes(), @r#"
     the configuration has a mistake
       calbridge.toml:16:1: `sync[0].direction`: must be one of "one-way", "two-way"
+    "#);
+}
+
+#[test]
+fn what_only_the_connector_sees_has_its_place_too() {
+    insta::assert_snapshot!(with("url = \"https://a.example/x\"", "url = \"https://a.example/x\"\nzone = \"bad\"\npeers = [\"good\", \"bad too\"]").mistakes(), @r#"
+    the configuration has 2 mistakes
+      calbridge.toml:5:1: `connections.a.zone`: the connector does not like `bad`
+      calbridge.toml:6:18: `connections.a.peers[1]`: the connector does not like `bad too`
     "#);
 }
 
