@@ -299,15 +299,21 @@ impl History {
     }
 }
 
+fn configure(world: &World, timeout: &str) {
+    world.configure(|text| {
+        let text = text.replace("timeout = \"20 s\"", &format!("timeout = \"{timeout}\""));
+        let text = text.replace("jobcenter =", "max_events_per_call = 6\njobcenter =");
+        // Accidents are the weather here, and no operator is at hand to approve deletes.
+        format!(
+            "{text}guard = {{ percent = 100, count = 10000, empty_above = 10000, calendars_percent = 100 }}\n"
+        )
+    });
+}
+
 async fn play(seed: u64) {
     println!("seed {seed}");
     let world = World::new().await;
-    world.configure(|text| {
-        let text = text.replace("timeout = \"20 s\"", "timeout = \"1 s\"");
-        let text = text.replace("jobcenter =", "max_events_per_call = 6\njobcenter =");
-        // Accidents are the weather here, and no operator is at hand to approve deletes.
-        format!("{text}guard = {{ percent = 100, count = 10000, empty_above = 10000, calendars_percent = 100 }}\n")
-    });
+    configure(&world, "1 s");
     let mut history = History {
         world,
         dice: Dice(seed),
@@ -326,6 +332,8 @@ async fn play(seed: u64) {
     for _ in 0..12 {
         history.round().await;
     }
+    // A machine under load is no bad weather.
+    configure(&history.world, "30 s");
     // Good weather, the next morning: the window has rolled on by a day.
     history.world.exchange.clear_faults();
     history.world.planner.clear_faults();
