@@ -1,0 +1,241 @@
+//! The calendars beside this file: expected times, both ways, every difference accounted for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::ways::{
+    Came, Difference, File, FilesWay, Setting, Trouble, by_exchange, by_files, compare, folder,
+};
+
+const WINDOW: &str = "{ past = \"1 month\", future = \"3 months\" }";
+
+/// Over the end of summer time in Europe and America, and over its begin.
+const SETTINGS: [(Setting<'_>, &str, &str); 2] = [
+    (
+        Setting {
+            now: "2026-10-19T06:00:00Z",
+            window: WINDOW,
+        },
+        "2026-09-19T00:00:00",
+        "2027-01-19T00:00:00",
+    ),
+    (
+        Setting {
+            now: "2027-03-15T06:00:00Z",
+            window: WINDOW,
+        },
+        "2027-02-15T00:00:00",
+        "2027-06-15T00:00:00",
+    ),
+];
+
+/// All differences that there may be, with the reason.
+const EXPLAINED: [(&str, Difference, &str); 9] = [
+    (
+        "broken-cut-short",
+        Difference::ExchangeTimes,
+        "an import takes what it finds; a file that is kept in step must not lose its end unnoticed",
+    ),
+    ("broken-cut-short", Difference::Ids, "as above"),
+    (
+        "broken-nesting",
+        Difference::ExchangeTimes,
+        "an import takes what it finds; without the END nobody knows what else is missing",
+    ),
+    ("broken-nesting", Difference::Ids, "as above"),
+    (
+        "no-uid",
+        Difference::Ids,
+        "each way makes up a UID of its own where there is none",
+    ),
+    (
+        "revisions-of-one-event",
+        Difference::ExchangeTimes,
+        "a mailbox can hold two items with one UID, and an import makes two; a file's later SEQUENCE replaces \
+         the earlier",
+    ),
+    ("revisions-of-one-event", Difference::Ids, "as above"),
+    (
+        "thunderbird-night-of-the-clock-change",
+        Difference::FileTimes,
+        "the hour from 02:30 on the night in spring that has none: iCalendar keeps its length (RFC 5545, 3.8.5.3) \
+         from 03:30 on, by the wall it begins and ends at 03:30",
+    ),
+    (
+        "thunderbird-night-of-the-clock-change",
+        Difference::Ids,
+        "as above: what has no length is not told",
+    ),
+];
+
+fn own() -> Vec<File> {
+    folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/calendars")).unwrap()
+}
+
+/// What begins between two times of the Danish wall clock, by file, from `expected.tsv`.
+///
+/// What began before the window is not told anew, even if it still goes on.
+fn expected(from: &str, to: &str) -> BTreeMap<String, Vec<(String, String)>> {
+    let mut expected: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for line in include_str!("expected.tsv").lines() {
+        let [name, start, end] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        if (from..to).contains(&start) {
+            let spans = expected.entry(name.to_owned()).or_default();
+            spans.push((start.to_owned(), end.to_owned()));
+        }
+    }
+    expected
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_calendars_reach_planner_the_same_by_both_ways() {
+    let files = own();
+    assert!(files.len() > 30, "{}", files.len());
+    let mut found: BTreeMap<(String, Difference), String> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for (setting, from, to) in SETTINGS {
+        let (by_files, by_exchange) =
+            tokio::join!(by_files(&files, setting), by_exchange(&files, setting));
+        let expected = expected(from, to);
+        for file in &files {
+            let truth = expected.get(&file.name).cloned().unwrap_or_default();
+            if !truth.is_empty() {
+                told.insert(file.name.clone());
+            }
+            for (difference, what) in compare(&file.name, &by_files, &by_exchange, &truth) {
+                found.insert((file.name.clone(), difference), what);
+            }
+        }
+        for came in [&by_files, &by_exchange] {
+            assert_eq!(
+                broken(came),
+                BROKEN.map(|(name, _)| name),
+                "{:?}",
+                came.trouble
+            );
+        }
+        for (name, wanted) in BROKEN {
+            place(
+                name,
+                wanted,
+                &by_files.trouble[name],
+                &by_exchange.trouble[name],
+            );
+        }
+    }
+    for (name, difference, _) in EXPLAINED {
+        let key = (name.to_owned(), difference);
+        assert!(found.remove(&key).is_some(), "{key:?} is no difference");
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    assert!(told.len() > 25, "these have events: {told:?}");
+}
+
+/// What a broken file is an error of, and the line that must be named.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    /// The file as a whole; the text must hold this.
+    Whole(&'static str),
+    /// The event that begins in this line; the other one is told to Planner.
+    Event(usize),
+}
+
+/// The files of which both ways must say that they are broken.
+const BROKEN: [(&str, Wanted); 9] = [
+    (
+        "broken-cut-short",
+        Wanted::Whole("ends inside the VEVENT that begins in line 31"),
+    ),
+    ("broken-date", Wanted::Event(11)),
+    ("broken-empty", Wanted::Whole("line 1")),
+    ("broken-end-before-start", Wanted::Event(4)),
+    ("broken-negative-duration", Wanted::Event(11)),
+    ("broken-no-start", Wanted::Event(4)),
+    ("broken-page-of-a-login", Wanted::Whole("line 1")),
+    ("broken-rule", Wanted::Event(11)),
+    ("broken-unknown-zone", Wanted::Event(4)),
+];
+
+/// `calcard`, which the import is built on, mends a missing END of an event without a word.
+const MENDED_BY_IMPORT: &str = "broken-nesting";
+
+fn broken(came: &Came) -> Vec<&str> {
+    came.trouble
+        .keys()
+        .map(String::as_str)
+        .filter(|name| *name != MENDED_BY_IMPORT)
+        .collect()
+}
+
+/// Both ways name the place; the files' way the file as well.
+fn place(name: &str, wanted: Wanted, by_files: &Trouble, by_exchange: &Trouble) {
+    match (wanted, by_files) {
+        (
+            Wanted::Whole(text),
+            Trouble::Whole {
+                code,
+                message,
+                handle,
+            },
+        ) => {
+            assert_eq!(code, "ical.broken-file", "{name}: {message}");
+            assert!(message.contains(text), "{name}: {message}");
+            assert!(message.contains(handle), "{name}: {message}");
+        }
+        (Wanted::Event(line), Trouble::Events(lines)) => {
+            assert_eq!(lines, &[line], "{name}");
+            assert_eq!(by_exchange, by_files, "{name}");
+        }
+        _ => panic!("{name}: {by_files:?}"),
+    }
+}
+
+/// A file that breaks is trouble for its calendar alone, keeps what Planner knows of it, and is well again with
+/// the next good file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_breaks_deletes_nothing_and_stops_nobody() {
+    let files: Vec<File> = own()
+        .into_iter()
+        .filter(|file| ["google-cancelled", "outlook-busy-status"].contains(&file.name.as_str()))
+        .collect();
+    let way = FilesWay::new(&files, SETTINGS[0].0).await;
+    let first = way.came().await;
+    assert_eq!(first.held["google-cancelled"].len(), 9);
+    assert_eq!(first.held["outlook-busy-status"].len(), 6);
+
+    let place = way.place(&files[0]);
+    let good = std::fs::read_to_string(&place).unwrap();
+    for broken in [&good[..good.len() / 2], "", "<html>"] {
+        std::fs::write(&place, broken).unwrap();
+        // The other one changes meanwhile.
+        let other = way.place(&files[1]);
+        let text = std::fs::read_to_string(&other).unwrap();
+        std::fs::write(&other, text.replace(":20261021T", ":20261022T")).unwrap();
+        let came = way.came().await;
+        assert!(
+            matches!(
+                came.trouble.get("google-cancelled"),
+                Some(Trouble::Whole { .. })
+            ),
+            "{came:?}"
+        );
+        assert_eq!(came.trouble.len(), 1, "{came:?}");
+        assert_eq!(
+            came.held["google-cancelled"],
+            first.held["google-cancelled"]
+        );
+        let moved = came.spans("outlook-busy-status");
+        assert!(
+            moved
+                .iter()
+                .all(|(start, _)| start.starts_with("2026-10-22")),
+            "{moved:?}"
+        );
+    }
+    std::fs::write(&place, good.replace("COUNT=10", "COUNT=9")).unwrap();
+    let came = way.came().await;
+    assert!(came.trouble.is_empty(), "{came:?}");
+    assert_eq!(came.held["google-cancelled"].len(), 8);
+}
