@@ -17,4 +17,5 @@
 mod support;
 
 mod own;
+mod shared;
 mod ways;

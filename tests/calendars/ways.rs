@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use calbridge_core::model::CalendarRef;
-use calbridge_sandbox::planner::Resource;
+use calbridge_sandbox::planner::{KnownCertificate, PlannerOptions, PlannerSandbox, Resource};
+use calbridge_sandbox::tls::{CertificateSpec, Pki, Validity};
+use jiff::civil::date;
 
-use crate::support::{ANNA, BO, Done, NOW, ROOM, World};
+use crate::support::{Done, HOLDER, World};
 
 /// A calendar's file.
 #[derive(Debug, Clone)]
@@ -85,22 +87,28 @@ impl Came {
     }
 }
 
-/// A world with nobody but the files' owners.
+/// A world with nobody but the files' owners, and with certificates that were valid when the calendars were made.
 async fn world(files: &[File], setting: Setting<'_>) -> World {
-    let world = World::new().await;
-    for address in [ANNA, BO, ROOM] {
-        assert!(world.planner.remove_resource(address));
-    }
-    for file in files {
-        world
-            .planner
-            .add_resource(Resource::case_worker("Somebody", &file.address()));
-    }
-    if setting.now != NOW {
-        let now = setting.now.parse().unwrap();
-        world.planner.set_clock(Some(now));
-        world.exchange.set_clock(Some(now));
-    }
+    let mut world = World::new().await;
+    let now = setting.now.parse().unwrap();
+    world.exchange.set_clock(Some(now));
+
+    let pki = Pki::new().unwrap();
+    let known = vec![KnownCertificate::opened(HOLDER, "10100")];
+    let mut options = PlannerOptions::secure(&pki, known).unwrap();
+    options.clock = Some(now);
+    options.resources = files
+        .iter()
+        .map(|file| Resource::case_worker("Somebody", &file.address()))
+        .collect();
+    world.planner = PlannerSandbox::start(options).await.unwrap();
+    pki.write_ca(&world.dir.path().join("ca.pem")).unwrap();
+    let always = Validity::Between(date(2000, 1, 1), date(2090, 1, 1));
+    let client = pki
+        .issue(&CertificateSpec::client(HOLDER).valid(always))
+        .unwrap();
+    let pkcs12 = client.pkcs12("p12-secret").unwrap();
+    std::fs::write(world.dir.path().join("client.p12"), pkcs12).unwrap();
     world
 }
 
@@ -181,7 +189,9 @@ pub(crate) async fn by_files(files: &[File], setting: Setting<'_>) -> Came {
 /// What the program says of the files.
 fn trouble_of_files(files: &[File], done: &Done) -> BTreeMap<String, Trouble> {
     let report = done.json();
-    let calendars = report["syncs"][0]["calendars"].as_array().unwrap();
+    let calendars = report["syncs"][0]["calendars"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{done:#?}"));
     let mut trouble = BTreeMap::new();
     for file in files {
         let calendar = calendars
