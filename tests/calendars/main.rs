@@ -5,7 +5,12 @@
 //! The calendars beside this file were made up for it, after the habits of real programs; `expected.tsv` says which
 //! times they take up and was worked out without calbridge (`expected.py`). Where a folder of calendars of real
 //! programs lies beside the workspace they are compared too.
-#![cfg(feature = "sandbox")]
+#![cfg(all(
+    feature = "exchange-ews",
+    feature = "ical",
+    feature = "planner-dfdg",
+    feature = "sandbox"
+))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,5 +22,6 @@
 mod support;
 
 mod own;
+mod pairs;
 mod shared;
 mod ways;

@@ -68,7 +68,8 @@ const EXPLAINED: [(&str, Difference, &str); 9] = [
     ),
 ];
 
-fn own() -> Vec<File> {
+/// All of them.
+pub(crate) fn own() -> Vec<File> {
     folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/calendars")).unwrap()
 }
 

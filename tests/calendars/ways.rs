@@ -88,7 +88,7 @@ impl Came {
 }
 
 /// A world with nobody but the files' owners, and with certificates that were valid when the calendars were made.
-async fn world(files: &[File], setting: Setting<'_>) -> World {
+pub(crate) async fn world(files: &[File], setting: Setting<'_>) -> World {
     let mut world = World::new().await;
     let now = setting.now.parse().unwrap();
     world.exchange.set_clock(Some(now));
@@ -129,6 +129,16 @@ fn held(world: &World, files: &[File]) -> BTreeMap<String, Vec<Fact>> {
         .collect()
 }
 
+/// Copies files into a folder of their own, named by their owners' addresses.
+pub(crate) fn copy_files(world: &World, files: &[File]) -> PathBuf {
+    let folder = world.dir.path().join("calendars");
+    std::fs::create_dir(&folder).unwrap();
+    for file in files {
+        std::fs::copy(&file.path, folder.join(format!("{}.ics", file.address()))).unwrap();
+    }
+    folder
+}
+
 /// The way through `ical-source`.
 pub(crate) struct FilesWay<'a> {
     world: World,
@@ -137,11 +147,10 @@ pub(crate) struct FilesWay<'a> {
 }
 
 impl<'a> FilesWay<'a> {
-    /// The files in a folder of their own, named by their owners' addresses.
+    /// The files are copied, and the program is set up to read the copies.
     pub(crate) async fn new(files: &'a [File], setting: Setting<'a>) -> Self {
         let world = world(files, setting).await;
-        let folder = world.dir.path().join("calendars");
-        std::fs::create_dir(&folder).unwrap();
+        let folder = copy_files(&world, files);
         let connection = format!(
             "[connections.files]\nconnector = \"ical-source\"\npath = {folder:?}\n[[sync]]"
         );
@@ -151,15 +160,11 @@ impl<'a> FilesWay<'a> {
                 .replace("source = \"exchange\"", "source = \"files\"");
             format!("{text}window = {}\n", setting.window)
         });
-        let way = Self {
+        Self {
             world,
             files,
             setting,
-        };
-        for file in files {
-            std::fs::copy(&file.path, way.place(file)).unwrap();
         }
-        way
     }
 
     /// Where the program finds a file.
