@@ -21,6 +21,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod least_data;
 mod own;
 mod pairs;
 mod shared;

@@ -23,7 +23,7 @@ impl File {
     }
 
     fn handle(&self) -> String {
-        CalendarRef::primary(&self.address()).unwrap().handle()
+        CalendarRef::primary(self.address()).unwrap().handle()
     }
 }
 
@@ -97,6 +97,7 @@ pub(crate) async fn world(files: &[File], setting: Setting<'_>) -> World {
     let known = vec![KnownCertificate::opened(HOLDER, "10100")];
     let mut options = PlannerOptions::secure(&pki, known).unwrap();
     options.clock = Some(now);
+    options.keep_xml = true;
     options.resources = files
         .iter()
         .map(|file| Resource::case_worker("Somebody", &file.address()))
@@ -141,7 +142,7 @@ pub(crate) fn copy_files(world: &World, files: &[File]) -> PathBuf {
 
 /// The way through `ical-source`.
 pub(crate) struct FilesWay<'a> {
-    world: World,
+    pub(crate) world: World,
     files: &'a [File],
     setting: Setting<'a>,
 }
@@ -243,19 +244,17 @@ fn unreadable_lines(log: &str, handle: &str) -> Vec<usize> {
     lines
 }
 
-/// Through a mailbox of Exchange.
-pub(crate) async fn by_exchange(files: &[File], setting: Setting<'_>) -> Came {
+/// The way through mailboxes of Exchange: the world, and what of the files could not be imported.
+pub(crate) async fn exchange_way(
+    files: &[File],
+    setting: Setting<'_>,
+) -> (World, BTreeMap<String, Trouble>) {
     let world = world(files, setting).await;
     let mut trouble = BTreeMap::new();
     for file in files {
-        world
-            .exchange
-            .add_person("Somebody", &file.address())
-            .unwrap();
-        let report = world
-            .exchange
-            .seed_ics_file(&file.address(), &file.path)
-            .unwrap();
+        let address = file.address();
+        world.exchange.add_person("Somebody", &address).unwrap();
+        let report = world.exchange.seed_ics_file(&address, &file.path).unwrap();
         if report.problems.is_empty() {
             continue;
         }
@@ -263,6 +262,12 @@ pub(crate) async fn by_exchange(files: &[File], setting: Setting<'_>) -> Came {
         trouble.insert(file.name.clone(), Trouble::Events(lines));
     }
     world.configure(|text| format!("{text}window = {}\n", setting.window));
+    (world, trouble)
+}
+
+/// Through mailboxes of Exchange.
+pub(crate) async fn by_exchange(files: &[File], setting: Setting<'_>) -> Came {
+    let (world, trouble) = exchange_way(files, setting).await;
     let done = world.run_at(setting.now, &["sync", "--json"], |_| {}).await;
     assert_eq!(done.code, Some(0), "{done:?}");
     Came {
