@@ -275,22 +275,36 @@ impl Daily {
         self.0.is_empty()
     }
 
+    /// The latest of the times before `now`, in `zone`.
+    #[must_use]
+    pub fn previous(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let today = zone.to_datetime(now).date();
+        self.on([today.yesterday(), Ok(today)], zone)
+            .filter(|at| *at < now)
+            .max()
+    }
+
+    fn on(
+        &self,
+        days: [Result<Date, jiff::Error>; 2],
+        zone: &TimeZone,
+    ) -> impl Iterator<Item = Timestamp> {
+        days.into_iter().flatten().flat_map(move |date| {
+            self.0.iter().filter_map(move |time| {
+                zone.to_ambiguous_zoned(date.to_datetime(*time))
+                    .compatible()
+                    .ok()
+                    .map(|zoned| zoned.timestamp())
+            })
+        })
+    }
+
     /// The next of the times at or after `now`, in `zone`. A time that the spring change skips comes after
     /// the gap; one that comes twice counts the first time.
     #[must_use]
     pub fn next(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let today = zone.to_datetime(now).date();
-        [Ok(today), today.tomorrow()]
-            .into_iter()
-            .flatten()
-            .flat_map(|date| {
-                self.0.iter().filter_map(move |time| {
-                    zone.to_ambiguous_zoned(date.to_datetime(*time))
-                        .compatible()
-                        .ok()
-                        .map(|zoned| zoned.timestamp())
-                })
-            })
+        self.on([Ok(today), today.tomorrow()], zone)
             .filter(|at| *at >= now)
             .min()
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
+use super::outcome::growing;
 use crate::connector::{Capabilities, Connection, Error, ErrorKind, Scope};
 use crate::store::CalendarId;
 
@@ -209,10 +210,7 @@ impl Gate {
                     }
                     state.clean_since = None;
                     state.troubles = state.troubles.saturating_add(1);
-                    let own = FIRST_WAIT
-                        .checked_mul(1_i32.checked_shl(state.troubles - 1).unwrap_or(1 << 10))
-                        .unwrap_or(LONGEST_WAIT)
-                        .min(LONGEST_WAIT);
+                    let own = growing(FIRST_WAIT, LONGEST_WAIT, state.troubles);
                     let wait = error
                         .wait()
                         .and_then(|wait| SignedDuration::try_from(wait).ok())

@@ -136,6 +136,8 @@ pub enum Reason {
     Lost,
     /// It started too early to be sent for the first time.
     TooEarly,
+    /// The record may be what the source could not describe.
+    SourceUnclear,
 }
 
 /// An intent and why.
@@ -164,12 +166,23 @@ pub fn decide(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Deci
     decided
 }
 
+/// The fingerprints of what a write is about: what the record shall hold, or what the record that shall go is
+/// known to hold.
+#[must_use]
+pub fn subject(row: &Row, intent: &Intent, context: &DecideContext<'_>) -> Option<Prints> {
+    let content = match intent.op() {
+        Some(Op::Delete) => row.sink.content.as_ref(),
+        _ => intent.content(),
+    };
+    content.map(|content| print(content, context))
+}
+
 /// Whether the same write was refused for good, on the same basis.
 fn is_refused(row: &Row, intent: &Intent, context: &DecideContext<'_>) -> bool {
     let (Some(dead), Some(op)) = (&row.dead, intent.op()) else {
         return false;
     };
-    let desired = intent.content().map(|content| print(content, context));
+    let desired = subject(row, intent, context);
     // A refused create and a refused update of the same content are the same refusal.
     let same_kind = (dead.op == Op::Delete) == (op == Op::Delete);
     dead.basis == context.basis && same_kind && dead.desired == desired
@@ -220,7 +233,7 @@ enum Known {
 fn past(row: &Row, state: Known, content: &Content, context: &DecideContext<'_>) -> Decision {
     match (state, &row.agreed) {
         (Known::Absent, _) => decision(Intent::Nothing, Reason::Past),
-        (_, Some(agreed)) if !same(&agreed.source, content, context) => {
+        (_, Some(agreed)) if !as_agreed(&agreed.source, content, context) => {
             decision(Intent::Delete, Reason::MovedToPast)
         }
         _ => decision(Intent::Nothing, Reason::Past),
@@ -242,7 +255,7 @@ fn present(
         Known::MaybeCreated => decision(Intent::Create { content }, Reason::FateUnknown),
         Known::MaybePresent => decision(Intent::Update { content }, Reason::FateUnknown),
         Known::Present => match (&row.agreed, &row.sink.content) {
-            (Some(agreed), _) if !same(&agreed.source, &content, context) => {
+            (Some(agreed), _) if !as_agreed(&agreed.source, &content, context) => {
                 decision(Intent::Update { content }, Reason::SourceChanged)
             }
             (Some(agreed), Some(held)) if !same(&agreed.sink, held, context) => {
@@ -263,6 +276,16 @@ fn present(
 #[must_use]
 pub fn print(content: &Content, context: &DecideContext<'_>) -> Prints {
     context.prints.of(content, context.wall_clock)
+}
+
+/// Whether what is desired is what was agreed, with no field that was not yet known then.
+fn as_agreed(agreed: &Prints, content: &Content, context: &DecideContext<'_>) -> bool {
+    let fields = content.fields();
+    same(agreed, content, context)
+        && (agreed.version != print(content, context).version
+            || fields
+                .iter()
+                .all(|field| agreed.fields.contains_key(&field)))
 }
 
 /// Whether `content` is what was agreed. Another version of the canonical form is no difference: it is

@@ -1,19 +1,22 @@
 //! The engine: syncs over connections and a store.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::outcome::growing;
 use super::pass::{self, PassError, PassReport, PlannedWrite, Reader, Unit};
 use super::reconcile::reconcile;
 use super::{ConnectionHandle, Direction, OnLeave, RosterFrom, SyncConfig, roster};
 use crate::clock::Clock;
-use crate::connector::{Error, ErrorKind, Scope, SkippedEntry};
+use crate::connector::{Error, ErrorKind, Scope, Sharing, SinkCapabilities, SkippedEntry};
 use crate::model::{Address, CalendarRef};
 use crate::store::{
     CalendarId, CalendarReport, CalendarState, Fence, Membership, Pruned, Retention, Store,
@@ -45,6 +48,18 @@ pub enum EngineError {
         connection: String,
         /// What it cannot do.
         need: &'static str,
+    },
+    /// Two syncs write one sink whose records are all taken for ours.
+    #[error(
+        "syncs `{sync}` and `{rival}` both write `{connection}`, and each would delete what the other wrote; give both an allow list (`roster = {{ allow = [...] }}`) without common addresses"
+    )]
+    SharedSink {
+        /// One of them.
+        sync: String,
+        /// The other.
+        rival: String,
+        /// The sink.
+        connection: String,
     },
     /// Two-way is not available yet.
     #[error("sync `{sync}`: direction `two-way` is not available yet; use `one-way`")]
@@ -154,6 +169,9 @@ pub struct CalendarOutcome {
     /// The calendar's state as it is now, for the timetable.
     #[serde(skip)]
     pub(super) after: Option<CalendarState>,
+    /// What was to be done and could not be, for the timetable.
+    #[serde(skip)]
+    pub(super) redo: Work,
 }
 
 /// What went wrong, in short.
@@ -289,6 +307,7 @@ impl Engine {
             if !self.roster_connection(sync)?.capabilities().roster {
                 return Err(need(self.roster_connection(sync)?, "a roster"));
             }
+            self.check_sharing(sync, writes)?;
             sync.rules()
                 .at(self.clock.now(), reads, writes)
                 .map_err(|error| EngineError::Rules {
@@ -297,6 +316,27 @@ impl Engine {
                 })?;
         }
         Ok(())
+    }
+
+    /// In a sink whose records are all taken for ours, two syncs would delete each other's, unless their allow
+    /// lists keep them apart.
+    fn check_sharing(&self, sync: &SyncConfig, sink: &SinkCapabilities) -> Result<(), EngineError> {
+        let apart = |other: &SyncConfig| {
+            let (mine, theirs) = (&sync.roster.allow, &other.roster.allow);
+            !mine.is_empty() && !theirs.is_empty() && mine.iter().all(|one| !theirs.contains(one))
+        };
+        let rival = self
+            .syncs
+            .iter()
+            .find(|other| other.name != sync.name && other.sink == sync.sink && !apart(other));
+        match rival {
+            Some(rival) if sink.sharing == Sharing::Exclusive => Err(EngineError::SharedSink {
+                sync: sync.name.clone(),
+                rival: rival.name.clone(),
+                connection: sync.sink.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn connection(&self, sync: &SyncConfig, name: &str) -> Result<&ConnectionHandle, EngineError> {
@@ -381,7 +421,10 @@ impl Engine {
             &connection.reads
         };
         let permit = gate.enter(self.clock.now()).await.map_err(failed)?;
-        let answer = connection.connection().roster().await;
+        let answer = AssertUnwindSafe(connection.connection().roster())
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(panicked()));
         drop(permit);
         let now = self.clock.now();
         gate.report(answer.as_ref().err(), now);
@@ -528,6 +571,8 @@ impl Engine {
             handle: member.state.calendar.handle(),
             shutdown,
             withdrawn: member.withdrawn,
+            touched: AtomicBool::new(false),
+            writers: self.writers(&sync.sink),
             readers: self.readers(&sync.source),
         };
         let lists = sink
@@ -545,7 +590,7 @@ impl Engine {
         let mut failed: HashMap<CalendarId, PassError> = due
             .iter()
             .map(|unit| unit.calendar)
-            .zip(reconcile(&due).await)
+            .zip(listed_guarded(&due).await)
             .filter_map(|(calendar, result)| Some((calendar, result.err()?)))
             .collect();
         let was_due: HashSet<CalendarId> = due.iter().map(|unit| unit.calendar).collect();
@@ -565,17 +610,21 @@ impl Engine {
                         error = %error,
                         "The sink's content could not be listed; it is compared next time."
                     );
-                    pass::pass(&unit, work.full, true).await
+                    guarded(pass::pass(&unit, work.full)).await
                 }
-                None => pass::pass(&unit, work.full, true).await,
+                None => guarded(pass::pass(&unit, work.full)).await,
             };
             let listed =
                 was_due.contains(&member.state.id) && !not_listed.contains(&member.state.id);
             let listed = listed.then(|| self.clock.now());
-            outcomes.push(
-                self.conclude(&unit, member, listed, report, result, progress)
-                    .await,
-            );
+            let redo = Work {
+                full: work.full && result.is_err(),
+                reconcile: work.reconcile && not_listed.contains(&member.state.id),
+            };
+            let outcome = self
+                .conclude(&unit, member, listed, report, result, progress)
+                .await;
+            outcomes.push(CalendarOutcome { redo, ..outcome });
         }
         outcomes
     }
@@ -644,7 +693,17 @@ impl Engine {
             report,
             failed,
             after: Some(after),
+            redo: Work::default(),
         }
+    }
+
+    /// The names of the syncs that write this connection.
+    fn writers(&self, sink: &str) -> Vec<&str> {
+        self.syncs
+            .iter()
+            .filter(|sync| sync.sink == sink)
+            .map(|sync| sync.name.as_str())
+            .collect()
     }
 
     /// The syncs that read this connection.
@@ -689,6 +748,8 @@ impl Engine {
                 handle: member.state.calendar.handle(),
                 shutdown,
                 withdrawn: member.withdrawn,
+                touched: AtomicBool::new(false),
+                writers: self.writers(&sync.sink),
                 readers: self.readers(&sync.source),
             };
             let planned = plan_member(&unit, &member, options).await;
@@ -707,9 +768,42 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
-        self.store
-            .prune(self.fence, retention, self.clock.now())
-            .await
+        let now = self.clock.now();
+        // What a window still reaches is not forgotten, whatever the setting.
+        let reach = self
+            .syncs
+            .iter()
+            .filter_map(|sync| {
+                let source = self.handle(&sync.source)?.capabilities().source.as_ref()?;
+                let sink = self.handle(&sync.sink)?.capabilities().sink.as_ref()?;
+                let window = sync.rules().at(now, source, sink).ok()?.window;
+                u32::try_from(now.duration_since(window.start()).as_hours() / 24 + 2).ok()
+            })
+            .max()
+            .unwrap_or_default();
+        let retention = Retention {
+            rows_days: retention.rows_days.max(reach),
+            ..retention
+        };
+        self.store.prune(self.fence, retention, now).await
+    }
+
+    /// An operator approves the deletes that the guard holds; answers how many. They are sent with the next
+    /// pass over their calendars.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn approve(&self, sync: &SyncConfig, only: &[Address]) -> Result<u64, StoreError> {
+        let mut approved = 0;
+        for state in self.store.calendars(&sync.name).await? {
+            if only.is_empty() || only.contains(&state.calendar.address) {
+                approved += self
+                    .store
+                    .approve(self.fence, &sync.name, state.id, self.clock.now())
+                    .await?;
+            }
+        }
+        Ok(approved)
     }
 }
 
@@ -732,6 +826,36 @@ async fn plan_member(
     }
     super::pull::pull(unit, &rules, options.full).await?;
     pass::plan_only(unit, &rules).await
+}
+
+/// A connector that panics is in trouble with this calendar, and with no other.
+pub(super) fn panicked() -> Error {
+    Error::new(
+        ErrorKind::Panicked,
+        Scope::Calendar,
+        "panicked",
+        "the connector panicked; this is a defect of it, please report it with the log",
+    )
+}
+
+async fn listed_guarded(due: &[Unit<'_>]) -> Vec<Result<(), PassError>> {
+    AssertUnwindSafe(reconcile(due))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            due.iter()
+                .map(|_| Err(PassError::Sink(panicked())))
+                .collect()
+        })
+}
+
+async fn guarded(
+    pass: impl Future<Output = (PassReport, Result<(), PassError>)>,
+) -> (PassReport, Result<(), PassError>) {
+    AssertUnwindSafe(pass)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| (PassReport::default(), Err(PassError::Source(panicked()))))
 }
 
 /// A calendar that is to be worked on.
@@ -765,10 +889,7 @@ fn trouble(error: &PassError, before: Option<&Trouble>, now: Timestamp) -> Troub
         {
             LONGEST_WAIT
         }
-        _ => FIRST_WAIT
-            .checked_mul(1_i32.checked_shl(times - 1).unwrap_or(1 << 10))
-            .unwrap_or(LONGEST_WAIT)
-            .min(LONGEST_WAIT),
+        _ => growing(FIRST_WAIT, LONGEST_WAIT, times),
     };
     let wait = error
         .connector_error()

@@ -1,10 +1,10 @@
 //! The guard: deletes that look like an accident wait for an operator.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{GuardLimits, OnSink, Row};
+use super::{GuardLimits, LinkId, Row};
 
 /// What the guard looks back at.
 #[derive(Debug, Clone, Default)]
@@ -18,39 +18,32 @@ pub struct GuardHistory {
 /// How far back deletes count.
 pub const GUARD_SPAN: SignedDuration = SignedDuration::from_hours(24);
 
-/// Whether the planned deletes of a calendar are to be held.
+/// Whether the planned deletes of a calendar look like an accident.
 ///
-/// `rows` are all rows of the calendar, `planned` those whose records would be deleted without anybody's
-/// approval.
+/// `counted` are the rows of what the sink holds and that is still kept in step (not what has passed), `planned`
+/// those whose records would be deleted without anybody's approval.
 #[must_use]
-pub fn holds(rows: &[Row], planned: &[&Row], history: &GuardHistory, limits: &GuardLimits) -> bool {
+pub fn holds(
+    counted: &[&Row],
+    planned: &[&Row],
+    history: &GuardHistory,
+    limits: &GuardLimits,
+) -> bool {
     if planned.is_empty() {
         return false;
     }
-    if history.stopped {
-        return true;
-    }
-    let mut held_by_sink: BTreeSet<String> = rows
-        .iter()
-        .filter(|row| row.sink.state == OnSink::Present && !row.sink.foreign)
-        .map(Row::unit)
-        .collect();
-    let before = held_by_sink.len() + history.deleted.difference(&held_by_sink).count();
-    let mut going: BTreeSet<String> = planned.iter().map(|row| row.unit()).collect();
+    let going_links: HashSet<LinkId> = planned.iter().map(|row| row.link).collect();
+    let all: BTreeSet<String> = counted.iter().map(|row| row.unit()).collect();
     // A series counts as going only if nothing of it stays.
-    let staying: BTreeSet<String> = rows
+    let staying: BTreeSet<String> = counted
         .iter()
-        .filter(|row| row.sink.state == OnSink::Present && !row.sink.foreign)
-        .filter(|row| !planned.iter().any(|other| other.link == row.link))
-        .map(Row::unit)
+        .filter(|row| !going_links.contains(&row.link))
+        .map(|row| row.unit())
         .collect();
-    for unit in &going {
-        if !staying.contains(unit) {
-            held_by_sink.remove(unit);
-        }
-    }
+    let before = all.len() + history.deleted.difference(&all).count();
+    let mut going: BTreeSet<String> = planned.iter().map(|row| row.unit()).collect();
     going.extend(history.deleted.iter().cloned());
-    let empties = held_by_sink.is_empty() && before > count(limits.empty_above);
+    let empties = staying.is_empty() && before > count(limits.empty_above);
     let many =
         going.len() > count(limits.count) && going.len() * 100 > before * count(limits.percent);
     empties || many

@@ -89,6 +89,9 @@ pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linke
             .or_else(|| by_key.get(&(&source.event.key, source.ordinal)))
             .copied()
             .filter(|row| taken.insert(*row));
+        if let Some(remote) = found.and_then(|row| rows.get(row)?.sink.remote.as_ref()) {
+            remotes_in_use.insert(remote.id.to_lowercase());
+        }
         linked.push(match found {
             Some(row) => Linked::Attach { row, view },
             None => Linked::New {

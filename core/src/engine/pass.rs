@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{DecideContext, Decision, Intent, decide};
+use super::decide::{DecideContext, Decision, Intent, Reason, decide};
 use super::guard::{self, GuardHistory};
 use super::link::{Linked, link};
 use super::project::{Desired, project};
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::connector::{
-    ApplyReport, AttemptToken, Error, Op, Outcome, SinkCapabilities, Write, WriteId,
+    ApplyReport, AttemptToken, Error, ErrorKind, Op, Outcome, Scope, SinkCapabilities, Write,
+    WriteId, WriteOutcome,
 };
 use crate::model::{CalendarRef, EventTime, FieldSet, SideRef, Window};
 use crate::store::{
@@ -96,6 +98,10 @@ pub(super) struct Unit<'a> {
     pub(super) shutdown: &'a CancellationToken,
     /// The calendar left the roster and its records are to be withdrawn.
     pub(super) withdrawn: bool,
+    /// The syncs that write the sink.
+    pub(super) writers: Vec<&'a str>,
+    /// The source began to answer: views may be half read.
+    pub(super) touched: AtomicBool,
     /// All syncs that read the source: it is read once for the union of what they need.
     pub(super) readers: Vec<Reader<'a>>,
 }
@@ -187,7 +193,7 @@ pub struct PlannedWrite {
     /// What would be done.
     pub op: Op,
     /// Why.
-    pub reason: super::decide::Reason,
+    pub reason: Reason,
     /// The record's external id, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
@@ -198,6 +204,15 @@ pub struct PlannedWrite {
     pub held: bool,
 }
 
+/// Whether a plan may delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deletes {
+    /// It may.
+    Planned,
+    /// The source could not be read just now: what seems to be gone may be there.
+    LeftOut,
+}
+
 /// How often a pass plans anew because the sink held something else than was assumed.
 const PLANS: u32 = 3;
 
@@ -205,10 +220,11 @@ const PLANS: u32 = 3;
 pub(super) async fn plan_and_apply(
     unit: &Unit<'_>,
     rules: &Rules,
+    deletes: Deletes,
     report: &mut PassReport,
 ) -> Result<(), PassError> {
     for _ in 0..PLANS {
-        let plan = Plan::make(unit, rules).await?;
+        let plan = Plan::make(unit, rules, deletes).await?;
         report.held = plan.schedule.held.len() as u64;
         report.waiting = plan.schedule.waiting as u64;
         report.next = plan.schedule.next;
@@ -229,7 +245,7 @@ pub(super) async fn plan_only(
     unit: &Unit<'_>,
     rules: &Rules,
 ) -> Result<Vec<PlannedWrite>, PassError> {
-    let plan = Plan::make(unit, rules).await?;
+    let plan = Plan::make(unit, rules, Deletes::Planned).await?;
     let held: Vec<LinkId> = plan.schedule.held.clone();
     Ok(plan
         .rows
@@ -262,9 +278,9 @@ struct Plan {
 }
 
 impl Plan {
-    async fn make(unit: &Unit<'_>, rules: &Rules) -> Result<Self, PassError> {
+    async fn make(unit: &Unit<'_>, rules: &Rules, deletes: Deletes) -> Result<Self, PassError> {
         let sink = sink_capabilities(unit)?;
-        let rows = {
+        let mut rows = {
             // Not in the middle of another sync's round over the same calendar.
             let _alone = unit.source.round_of(unit.calendar).await;
             linked_rows(unit, sink).await?
@@ -280,11 +296,17 @@ impl Plan {
                 project(source, rules)
             })
             .collect();
-        let decisions: Vec<Decision> = rows
+        let mut decisions: Vec<Decision> = rows
             .iter()
             .zip(&desired)
             .map(|(row, desired)| decide(row, desired, &context))
             .collect();
+        leave_out(unit, &rows, &mut decisions, deletes).await?;
+        for (row, decision) in rows.iter_mut().zip(&decisions) {
+            if row.retry.is_some() {
+                *row = outcome::renew(row.clone(), &decision.intent, &context);
+            }
+        }
         // Only deletes need the guard's memory.
         let history = if decisions.iter().any(|d| d.intent == Intent::Delete) {
             history(unit, rules, now).await?
@@ -328,17 +350,31 @@ impl Plan {
                 commit
                     .update
                     .push(outcome::adopt(row.clone(), &decision.intent, &context));
-            } else if self.schedule.held.contains(&row.link) && row.held_since.is_none() {
-                commit.decisions.push(keep("held"));
-                let mut held = row.clone();
-                held.held_since = Some(now);
-                held.approved = None;
-                commit.update.push(held);
+            } else if self.schedule.held.contains(&row.link) {
+                if row.held_since.is_none() {
+                    commit.decisions.push(keep("held"));
+                }
+                if row.held_since.is_none() || row.held_by_stop != self.schedule.held_by_stop {
+                    let mut held = row.clone();
+                    held.held_since = held.held_since.or(Some(now));
+                    held.held_by_stop = self.schedule.held_by_stop;
+                    commit.update.push(held);
+                }
             } else if self.schedule.released.contains(&row.link) {
                 let mut released = row.clone();
                 released.held_since = None;
+                released.held_by_stop = false;
                 released.approved = None;
                 commit.update.push(released);
+            } else if decision.intent == Intent::Nothing
+                && decision.reason != Reason::Refused
+                && (row.dead.is_some() || row.retry.is_some())
+            {
+                // Nothing is left to be refused or to be tried again.
+                let mut closed = row.clone();
+                closed.dead = None;
+                closed.retry = None;
+                commit.update.push(closed);
             }
         }
         if !self.schedule.held.is_empty() {
@@ -370,22 +406,123 @@ impl Plan {
             .map(|(position, row)| (row.link, position))
             .collect();
         let mut conflicts = false;
-        for batch in self.schedule.due.chunks(sink.max_batch.max(1)) {
+        let due = self
+            .schedule
+            .due
+            .iter()
+            .filter_map(|due| Some((*positions.get(&due.link)?, due)))
+            .collect();
+        let mut batches = self.batches(due, sink);
+        batches.reverse();
+        while let Some(mut batch) = batches.pop() {
             if unit.shutdown.is_cancelled() {
                 return Err(PassError::Cancelled);
             }
-            let batch: Vec<(usize, &Due)> = batch
-                .iter()
-                .filter_map(|due| Some((*positions.get(&due.link)?, due)))
-                .collect();
-            let sent = self.send(unit, rules, sink, &batch).await?;
+            let sent = match self.send(unit, rules, sink, &batch).await {
+                Ok(sent) => sent,
+                // A refused batch is halved until the culprit stands alone.
+                Err(PassError::Sink(error)) if error.kind == ErrorKind::Rejected => {
+                    if batch.len() > 1 {
+                        let rest = batch.split_off(batch.len() / 2);
+                        batches.push(rest);
+                        batches.push(batch);
+                        continue;
+                    }
+                    self.refused(unit, rules, sink, &batch, &error)?
+                }
+                Err(error) => return Err(error),
+            };
             report.calls += sent.report.receipts.len() as u64;
             conflicts |= self.settle(unit, rules, &batch, &sent, report).await?;
-            if let Some(trouble) = sent.report.trouble {
-                return Err(PassError::Sink(trouble));
+            match sent.report.trouble {
+                Some(trouble) if trouble.scope != Scope::Item => {
+                    return Err(PassError::Sink(trouble));
+                }
+                _ => {}
             }
         }
         Ok(conflicts)
+    }
+
+    /// Batches within the sink's limit. Where versions count, a series' version covers all its members: writes
+    /// within a series go one by one.
+    fn batches<'d>(
+        &self,
+        due: Vec<(usize, &'d Due)>,
+        sink: &SinkCapabilities,
+    ) -> Vec<Vec<(usize, &'d Due)>> {
+        let mut batches: Vec<Vec<(usize, &Due)>> = Vec::new();
+        for (position, due) in due {
+            let group =
+                |position: usize| self.rows.get(position).and_then(|row| row.group.as_ref());
+            let fits = batches.last().is_some_and(|batch| {
+                batch.len() < sink.max_batch.max(1)
+                    && !(sink.conditional_write
+                        && group(position).is_some()
+                        && batch
+                            .iter()
+                            .any(|(other, _)| group(*other) == group(position)))
+            });
+            match batches.last_mut() {
+                Some(batch) if fits => batch.push((position, due)),
+                _ => batches.push(vec![(position, due)]),
+            }
+        }
+        batches
+    }
+
+    /// A single write that was refused as a call, as if its outcome said so.
+    fn refused(
+        &self,
+        unit: &Unit<'_>,
+        rules: &Rules,
+        sink: &SinkCapabilities,
+        batch: &[(usize, &Due)],
+        error: &Error,
+    ) -> Result<Sent, PassError> {
+        let rows = self.begun(unit, rules, sink, batch);
+        let outcomes = rows
+            .iter()
+            .map(|row| WriteOutcome {
+                id: write_id(row.link),
+                outcome: Outcome::Rejected {
+                    code: error.code.clone(),
+                    message: error.message.clone(),
+                },
+                receipt: None,
+                notices: Vec::new(),
+            })
+            .collect();
+        Ok(Sent {
+            rows,
+            report: ApplyReport {
+                outcomes,
+                ..ApplyReport::default()
+            },
+        })
+    }
+
+    /// The rows of a batch while it is under way.
+    fn begun(
+        &self,
+        unit: &Unit<'_>,
+        rules: &Rules,
+        sink: &SinkCapabilities,
+        batch: &[(usize, &Due)],
+    ) -> Vec<Row> {
+        let context = context(&self.prints, rules, &self.basis, sink, unit.clock.now());
+        batch
+            .iter()
+            .filter_map(|(position, due)| {
+                let row = self.rows.get(*position)?.clone();
+                // The same attempt, repeated, keeps its name.
+                let token = row.attempt.as_ref().map_or_else(
+                    || AttemptToken(uuid::Uuid::new_v4().to_string()),
+                    |attempt| attempt.token.clone(),
+                );
+                Some(outcome::begin(row, &due.intent, token, &context))
+            })
+            .collect()
     }
 
     async fn send(
@@ -400,28 +537,15 @@ impl Plan {
         };
         let now = unit.clock.now();
         let permit = unit.sink.writes.enter(now).await.map_err(PassError::Sink)?;
-        let context = context(&self.prints, rules, &self.basis, sink, now);
-        let rows: Vec<Row> = batch
-            .iter()
-            .filter_map(|(position, due)| {
-                let row = self.rows.get(*position)?.clone();
-                // The same attempt, repeated, keeps its name.
-                let token = row.attempt.as_ref().map_or_else(
-                    || AttemptToken(uuid::Uuid::new_v4().to_string()),
-                    |attempt| attempt.token.clone(),
-                );
-                Some(outcome::begin(row, &due.intent, token, &context))
-            })
-            .collect();
-        if !sink.idempotent_upsert {
-            let mut commit = self.commit(unit);
-            commit.update.clone_from(&rows);
-            unit.store.commit_rows(unit.fence, commit).await?;
-        }
+        let rows = self.begun(unit, rules, sink, batch);
+        // A fact, not a queue: from here on the writes may have been sent.
+        let mut commit = self.commit(unit);
+        commit.update.clone_from(&rows);
+        unit.store.commit_rows(unit.fence, commit).await?;
         let writes: Vec<Write> = rows
             .iter()
             .zip(batch)
-            .filter_map(|(row, (_, due))| write(row, &due.intent))
+            .filter_map(|(row, (position, due))| write(row, self.rows.get(*position)?, &due.intent))
             .collect();
         let report = connection.apply(&unit.reference, &writes).await;
         drop(permit);
@@ -434,14 +558,12 @@ impl Plan {
             // Nothing was sent: the rows are as they were.
             Err(error) => {
                 unit.sink.writes.report(Some(&error), now);
-                if !sink.idempotent_upsert {
-                    let mut commit = self.commit(unit);
-                    commit.update = batch
-                        .iter()
-                        .filter_map(|(position, _)| self.rows.get(*position).cloned())
-                        .collect();
-                    unit.store.commit_rows(unit.fence, commit).await?;
-                }
+                let mut commit = self.commit(unit);
+                commit.update = batch
+                    .iter()
+                    .filter_map(|(position, _)| self.rows.get(*position).cloned())
+                    .collect();
+                unit.store.commit_rows(unit.fence, commit).await?;
                 Err(PassError::Sink(error))
             }
         }
@@ -471,7 +593,15 @@ impl Plan {
             let answer = answers.get(&write_id(row.link));
             let unknown = Outcome::Unknown;
             let outcome = answer.map_or(&unknown, |answer| &answer.outcome);
-            let settled = outcome::settle(row.clone(), &due.intent, outcome, outage, &context);
+            let Some(before) = self.rows.get(*position) else {
+                continue;
+            };
+            let settled =
+                outcome::settle(before, row.clone(), &due.intent, outcome, outage, &context);
+            if let Some(retry) = &settled.retry {
+                let next = report.next.unwrap_or(retry.not_before);
+                report.next = Some(next.min(retry.not_before));
+            }
             count(outcome, due.intent.op(), report);
             conflicts |= matches!(outcome, Outcome::Conflict { .. }) && settled.dead.is_none();
             if let Some(dead) = &settled.dead {
@@ -575,9 +705,48 @@ async fn history(
         .store
         .deleted_units(&unit.sync.name, unit.calendar, guard::since(now))
         .await?;
-    let (held, all) = unit.store.held_calendars(&unit.sync.name).await?;
+    let (mut held, mut all) = (0, 0);
+    for sync in unit.writers.iter().copied() {
+        let (held_of_sync, all_of_sync) = unit.store.held_calendars(sync).await?;
+        held += held_of_sync;
+        all += all_of_sync;
+    }
     let stopped = held * 100 > all * u64::from(rules.guard.calendars_percent);
     Ok(GuardHistory { deleted, stopped })
+}
+
+/// Leaves out what must not be deleted now: anything, if the source could not be read; and records that never
+/// had a source, while the source holds something that it could not describe.
+async fn leave_out(
+    unit: &Unit<'_>,
+    rows: &[Row],
+    decisions: &mut [Decision],
+    deletes: Deletes,
+) -> Result<(), PassError> {
+    if !decisions
+        .iter()
+        .any(|decision| decision.intent == Intent::Delete)
+    {
+        return Ok(());
+    }
+    let unclear = unit
+        .store
+        .source_state(unit.source.name(), unit.calendar)
+        .await?
+        .unreadable;
+    for (row, decision) in rows.iter().zip(decisions) {
+        let sourceless = row.source.is_none() && row.agreed.is_none();
+        if decision.intent == Intent::Delete
+            && !unit.withdrawn
+            && (deletes == Deletes::LeftOut || (unclear && sourceless))
+        {
+            *decision = Decision {
+                intent: Intent::Nothing,
+                reason: Reason::SourceUnclear,
+            };
+        }
+    }
+    Ok(())
 }
 
 /// The rows of the calendar; views without a row are given one first.
@@ -633,14 +802,14 @@ fn write_id(link: LinkId) -> WriteId {
     WriteId(link.0.unsigned_abs())
 }
 
-fn write(row: &Row, intent: &Intent) -> Option<Write> {
+fn write(row: &Row, before: &Row, intent: &Intent) -> Option<Write> {
     Some(Write {
         id: write_id(row.link),
         op: intent.op()?,
         key: row.key.clone(),
         remote: row.sink.remote.clone(),
         target: intent.content().cloned(),
-        base: row.sink.content.clone(),
+        base: before.sink.content.clone(),
         group_version: row
             .source
             .as_ref()
@@ -682,12 +851,17 @@ fn outcome_word(outcome: &Outcome, notices: &[String]) -> String {
     }
 }
 
+/// Whether the views are those of a round that ended well.
+async fn may_deliver(unit: &Unit<'_>) -> Result<bool, PassError> {
+    let state = unit
+        .store
+        .source_state(unit.source.name(), unit.calendar)
+        .await?;
+    Ok(!unit.touched.load(Ordering::Relaxed) && state.finished.is_some())
+}
+
 /// Reads a calendar, then brings the sink in step.
-pub(super) async fn pass(
-    unit: &Unit<'_>,
-    full: bool,
-    read: bool,
-) -> (PassReport, Result<(), PassError>) {
+pub(super) async fn pass(unit: &Unit<'_>, full: bool) -> (PassReport, Result<(), PassError>) {
     let mut report = PassReport::default();
     let done = async {
         let (Some(source), Some(sink)) = (
@@ -697,12 +871,24 @@ pub(super) async fn pass(
             return Err(PassError::Source(Error::unsupported("this direction")));
         };
         let rules = unit.sync.rules().at(unit.clock.now(), source, sink)?;
-        if read && !unit.withdrawn {
-            let pulled = pull::pull(unit, &rules, full).await?;
-            report.seen = pulled.seen;
-            report.unreadable = pulled.unreadable;
+        let mut trouble = None;
+        let mut deletes = Deletes::Planned;
+        if !unit.withdrawn {
+            match pull::pull(unit, &rules, full).await {
+                Ok(pulled) => {
+                    report.seen = pulled.seen;
+                    report.unreadable = pulled.unreadable;
+                }
+                // What was read before is delivered all the same, unless the views are half read.
+                Err(error @ PassError::Source(_)) if may_deliver(unit).await? => {
+                    trouble = Some(error);
+                    deletes = Deletes::LeftOut;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        plan_and_apply(unit, &rules, &mut report).await
+        plan_and_apply(unit, &rules, deletes, &mut report).await?;
+        trouble.map_or(Ok(()), Err)
     }
     .await;
     (report, done)

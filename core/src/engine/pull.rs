@@ -1,13 +1,15 @@
 //! Pull: a source's feed, into views. Pages are stored as they come; only a round that ended well makes
 //! anything gone.
 
+use std::sync::atomic::Ordering;
+
 use jiff::Timestamp;
 
 use super::pass::{Demand, PassError, Unit};
 use super::project::mask;
 use super::{Rules, identity};
 use crate::connector::{Change, ChangeFeed, ChangesRequest, Cursor, Error, ErrorKind, Scope};
-use crate::model::{Coverage, Event, Field, FieldSet, ItemRef, Window};
+use crate::model::{Coverage, Event, EventKey, Field, FieldSet, ItemRef, Window};
 use crate::store::{Round, RoundEnd, SourcePage, SourceState, ViewChange};
 
 /// The most changes per page: one transaction each.
@@ -87,6 +89,7 @@ async fn pull_from(
         .map_err(PassError::Source)?;
     let read = async {
         let mut feed = source.changes(request).await?;
+        unit.touched.store(true, Ordering::Relaxed);
         let round = unit
             .store
             .begin_round(unit.fence, unit.source.name(), unit.calendar)
@@ -105,6 +108,12 @@ async fn pull_from(
     );
     let reading = reading?;
 
+    let mut reading = reading;
+    if reading.nameless {
+        // Nothing may be concluded from what is missing, and the ranges are read again next time.
+        reading.listed.clear();
+        reading.checkpoint = None;
+    }
     for window in &reading.listed {
         covered.add(*window);
     }
@@ -120,6 +129,8 @@ struct Reading<'a> {
     uncertain: Vec<ItemRef>,
     checkpoint: Option<Cursor>,
     pulled: Pulled,
+    /// Something was there that could not even be named: what is missing from a list may be just that.
+    nameless: bool,
     /// The fields that are kept.
     kept: FieldSet,
     /// The feed goes on from a cursor.
@@ -137,6 +148,7 @@ impl<'a> Reading<'a> {
             uncertain: Vec::new(),
             checkpoint: None,
             pulled: Pulled::default(),
+            nameless: false,
         }
     }
 
@@ -209,6 +221,11 @@ impl<'a> Reading<'a> {
                     error = error.message,
                     "An event could not be read; what is known of it is kept."
                 );
+                self.nameless |= item.is_none() && uid.is_none();
+                // Kept by the UID as it stands in keys.
+                let uid = uid
+                    .and_then(|uid| EventKey::new(&uid, None).ok())
+                    .map(|key| key.uid().to_owned());
                 vec![ViewChange::Kept { item, uid }]
             }
         }
@@ -310,6 +327,7 @@ impl<'a> Reading<'a> {
                     binding,
                     checkpoint: self.checkpoint.take(),
                     full: listed.covers(demand.window),
+                    unreadable: self.pulled.unreadable > 0,
                     at: now,
                 },
             )

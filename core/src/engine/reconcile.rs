@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::inventory::{Taken, take};
 use super::pass::{PassError, Unit, sink_capabilities};
 use super::{OnSink, SinkView};
-use crate::connector::{Error, InventoryEntry, InventoryRequest};
+use crate::connector::{Error, InventoryEntry, InventoryRequest, Scope};
 use crate::model::CalendarRef;
 use crate::store::{CalendarReport, NewRow, RowCommit};
 
@@ -16,6 +16,16 @@ pub(super) async fn reconcile(units: &[Unit<'_>]) -> Vec<Result<(), PassError>> 
         return Vec::new();
     };
     let listed = list(first, units).await;
+    if let (Err(error), true) = (&listed, units.len() > 1)
+        && error.scope != Scope::Connection
+    {
+        // One calendar that spoils the list keeps no other from it.
+        let mut results = Vec::with_capacity(units.len());
+        for unit in units {
+            results.extend(Box::pin(reconcile(std::slice::from_ref(unit))).await);
+        }
+        return results;
+    }
     let mut results = Vec::with_capacity(units.len());
     for unit in units {
         let result = match &listed {
@@ -25,7 +35,7 @@ pub(super) async fn reconcile(units: &[Unit<'_>]) -> Vec<Result<(), PassError>> 
                 Some(Err(error)) => Err(PassError::Sink(error.clone())),
                 None => Err(PassError::Sink(Error::new(
                     crate::connector::ErrorKind::Protocol,
-                    crate::connector::Scope::Calendar,
+                    Scope::Calendar,
                     "inventory.incomplete",
                     "the sink's inventory says nothing about this calendar; it is asked again",
                 ))),

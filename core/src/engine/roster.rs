@@ -1,6 +1,6 @@
 //! Whose calendars belong to a sync.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -33,6 +33,20 @@ pub fn update(
     let allowed = |calendar: &CalendarRef| {
         config.allow.is_empty() || config.allow.contains(&calendar.address)
     };
+    let by_address: HashMap<_, _> = known
+        .iter()
+        .map(|state| (place(&state.calendar), state))
+        .collect();
+    let listed: HashSet<_> = roster
+        .entries
+        .iter()
+        .map(|entry| place(&entry.calendar))
+        .collect();
+    let by_owner: HashMap<_, _> = known
+        .iter()
+        .filter(|state| !listed.contains(&place(&state.calendar)))
+        .map(|state| ((&state.calendar.owner, &state.calendar.calendar), state))
+        .collect();
     let mut changes = Vec::new();
     let mut found = HashSet::new();
     for CalendarEntry { calendar, kind } in &roster.entries {
@@ -40,22 +54,11 @@ pub fn update(
             continue;
         }
         let left_out = (!allowed(calendar)).then_some(NOT_ALLOWED);
-        let state = known
-            .iter()
-            .find(|state| {
-                state.calendar.address == calendar.address
-                    && state.calendar.calendar == calendar.calendar
-            })
-            .or_else(|| {
-                known.iter().find(|state| {
-                    state.calendar.owner == calendar.owner
-                        && state.calendar.calendar == calendar.calendar
-                        && !roster
-                            .entries
-                            .iter()
-                            .any(|other| other.calendar.address == state.calendar.address)
-                })
-            });
+        let state = by_address.get(&place(calendar)).or_else(|| {
+            by_owner
+                .get(&(&calendar.owner, &calendar.calendar))
+                .filter(|state| !found.contains(&state.id))
+        });
         let Some(state) = state else {
             changes.push(RosterChange::Add {
                 calendar: calendar.clone(),
@@ -102,6 +105,11 @@ pub fn update(
         }
     }
     changes
+}
+
+/// What a calendar is found by: its address and which of the calendars it is.
+fn place(calendar: &CalendarRef) -> (String, Option<&str>) {
+    (calendar.address.folded(), calendar.calendar.as_deref())
 }
 
 fn membership(left: Option<&Left>) -> Membership {

@@ -81,6 +81,8 @@ pub struct Attempt {
     pub target: Option<Prints>,
     /// When.
     pub at: Timestamp,
+    /// What was known of the record before: what holds again if nothing was sent.
+    pub before: OnSink,
 }
 
 /// A write that was refused for good. Any change of what it is bound to opens it again.
@@ -94,7 +96,7 @@ pub struct DeadLetter {
     pub op: Op,
     /// When.
     pub at: Timestamp,
-    /// Of what was desired; absent for a delete.
+    /// Of what was desired; for a delete, of what the record was known to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<Prints>,
     /// Of rules and connector version.
@@ -110,6 +112,9 @@ pub struct Retry {
     pub not_before: Timestamp,
     /// Why, the last time.
     pub code: String,
+    /// Of what was desired: something else starts anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<Prints>,
 }
 
 /// Everything that is known of one event of one sync and calendar.
@@ -137,6 +142,8 @@ pub struct Row {
     pub retry: Option<Retry>,
     /// Since when the guard holds a delete of it.
     pub held_since: Option<Timestamp>,
+    /// It is held only because deletes of the whole connection are stopped.
+    pub held_by_stop: bool,
     /// When an operator approved the held delete.
     pub approved: Option<Timestamp>,
 }
@@ -157,6 +164,7 @@ impl Row {
             dead: None,
             retry: None,
             held_since: None,
+            held_by_stop: false,
             approved: None,
         }
     }

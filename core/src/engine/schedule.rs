@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::decide::{Decision, Intent};
+use super::decide::{Decision, Intent, Reason};
 use super::guard::{self, GuardHistory};
-use super::{GuardLimits, LinkId, Row};
+use super::{GuardLimits, LinkId, OnSink, Row};
 use crate::connector::Op;
 
 /// A write that is due.
@@ -25,6 +25,8 @@ pub struct Schedule {
     pub due: Vec<Due>,
     /// Deletes that the guard holds.
     pub held: Vec<LinkId>,
+    /// They are held only because deletes of the whole connection are stopped.
+    pub held_by_stop: bool,
     /// Rows that were held and are not any more: their cause vanished.
     pub released: Vec<LinkId>,
     /// Writes that wait for a time to pass, with the earliest of those times.
@@ -71,7 +73,18 @@ pub fn schedule(
         })
         .map(|(row, _)| *row)
         .collect();
-    let held: BTreeSet<LinkId> = if guard::holds(rows, &deletes, history, limits) {
+    // What has passed stays where it is: it must not make what is ahead look few.
+    let counted: Vec<&Row> = rows
+        .iter()
+        .zip(decisions)
+        .filter(|(row, decision)| {
+            row.sink.state != OnSink::Absent && !row.sink.foreign && decision.reason != Reason::Past
+        })
+        .map(|(row, _)| row)
+        .collect();
+    let own = guard::holds(&counted, &deletes, history, limits);
+    schedule.held_by_stop = history.stopped && !own;
+    let held: BTreeSet<LinkId> = if own || history.stopped {
         deletes.iter().map(|row| row.link).collect()
     } else {
         BTreeSet::new()

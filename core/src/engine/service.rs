@@ -7,11 +7,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{CalendarOutcome, Engine, EngineError, Member, Progress, Work};
 use super::{Daily, SyncConfig};
-use crate::connector::Hint;
+use crate::connector::{CalendarSource, ErrorKind, Hint};
 use crate::model::CalendarRef;
 use crate::store::{CalendarId, Retention};
 
@@ -81,7 +82,16 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut timetable = Timetable::new(sync, self.zone_of(sync), self.clock().now());
         let mut running = FuturesUnordered::new();
-        let mut hints = Hints::new();
+        let (tell_watched, watched) = watch::channel(Vec::new());
+        let (hint, mut hints) = mpsc::channel(64);
+        let watching = async {
+            match self.watchable(sync) {
+                Some(source) => watch(source, &sync.name, watched, hint).await,
+                None => drop((watched, hint)),
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::pin!(watching);
         // The roster is asked for beside the work on calendars, which it must not hold up.
         let mut roster = FuturesUnordered::new();
         let at_once = self.at_once(sync)?;
@@ -113,9 +123,10 @@ impl Engine {
                         Ok(members) => timetable.members(members, now),
                         Err(error) => tracing::warn!(sync = sync.name, %error, "The calendars could not be listed."),
                     }
-                    hints.watch(self, sync, timetable.calendars()).await;
+                    tell_watched.send_replace(timetable.calendars());
                 }
-                heard = hints.next() => timetable.hinted(&heard, self.clock().now()),
+                Some(heard) = hints.recv() => timetable.hinted(&heard, self.clock().now()),
+                () = &mut watching => {}
                 () = tokio::time::sleep(sleep) => {}
             }
         }
@@ -127,6 +138,13 @@ impl Engine {
             tracing::info!(sync = sync.name, "Calls that were under way were given up.");
         }
         Ok(())
+    }
+
+    /// The sync's source, if it gives hints.
+    fn watchable(&self, sync: &SyncConfig) -> Option<&dyn CalendarSource> {
+        let handle = self.handle(&sync.source)?;
+        let watches = handle.capabilities().source.as_ref()?.watch;
+        handle.connection().source().filter(|_| watches)
     }
 
     fn zone_of(&self, sync: &SyncConfig) -> TimeZone {
@@ -212,6 +230,7 @@ impl<'a> Timetable<'a> {
 
     fn members(&mut self, members: Vec<Member>, now: Timestamp) {
         let mut kept = HashMap::with_capacity(members.len());
+        let compared = self.sync.schedule.reconcile.previous(now, &self.zone);
         for member in members {
             let slot = match self.calendars.remove(&member.state.id) {
                 Some(slot) => Slot {
@@ -220,9 +239,13 @@ impl<'a> Timetable<'a> {
                     ..slot
                 },
                 None => Slot {
-                    member,
                     due: now,
-                    work: Work::default(),
+                    work: Work {
+                        full: false,
+                        // The program may have been down when it was time.
+                        reconcile: compared > member.state.inventoried,
+                    },
+                    member,
                     running: false,
                     again: false,
                     left: false,
@@ -309,6 +332,8 @@ impl<'a> Timetable<'a> {
             }
             slot.member.state = after_work;
             slot.running = false;
+            slot.work.full |= outcome.redo.full;
+            slot.work.reconcile |= outcome.redo.reconcile;
             let usual = after(now, self.sync.schedule.interval);
             let next = match (&slot.member.state.trouble, outcome.report.next) {
                 (Some(trouble), _) => trouble.not_before.unwrap_or(usual),
@@ -356,57 +381,54 @@ fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
-/// The hints of a sync's source, if it gives any.
-struct Hints {
-    feed: Option<Box<dyn crate::connector::HintFeed>>,
-}
-
-impl Hints {
-    fn new() -> Self {
-        Self { feed: None }
-    }
-
-    async fn watch(&mut self, engine: &Engine, sync: &SyncConfig, calendars: Vec<CalendarRef>) {
-        let Some(source) = engine
-            .handle(&sync.source)
-            .filter(|handle| {
-                handle
-                    .capabilities()
-                    .source
-                    .as_ref()
-                    .is_some_and(|source| source.watch)
-            })
-            .and_then(|handle| handle.connection().source())
-        else {
+/// Watches a sync's source for hints, beside the work on calendars: calendars come in, hints go out. Ends when
+/// the source cannot be watched at all.
+async fn watch(
+    source: &dyn CalendarSource,
+    name: &str,
+    mut calendars: watch::Receiver<Vec<CalendarRef>>,
+    hints: mpsc::Sender<Vec<Hint>>,
+) {
+    loop {
+        let wanted = calendars.borrow_and_update().clone();
+        if wanted.is_empty() {
+            if calendars.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let ended = match source.watch(&wanted).await {
+            Ok(mut feed) => loop {
+                tokio::select! {
+                    heard = feed.next() => match heard {
+                        Ok(heard) if heard.is_empty() => {}
+                        Ok(heard) => if hints.send(heard).await.is_err() {
+                            return;
+                        },
+                        Err(error) => break error,
+                    },
+                    changed = calendars.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        let wanted = calendars.borrow_and_update().clone();
+                        if let Err(error) = feed.set(&wanted).await {
+                            break error;
+                        }
+                    }
+                }
+            },
+            Err(error) => error,
+        };
+        tracing::warn!(
+            sync = name,
+            code = ended.code,
+            error = %ended,
+            "The source cannot be watched now; its calendars are polled."
+        );
+        if ended.kind == ErrorKind::Unsupported {
             return;
-        };
-        let watched = match &mut self.feed {
-            Some(feed) => feed.set(&calendars).await,
-            None => match source.watch(&calendars).await {
-                Ok(feed) => {
-                    self.feed = Some(feed);
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
-        };
-        if let Err(error) = watched {
-            self.feed = None;
-            tracing::warn!(sync = sync.name, code = error.code, %error, "The source cannot be watched now; it is polled.");
         }
-    }
-
-    async fn next(&mut self) -> Vec<Hint> {
-        match &mut self.feed {
-            None => std::future::pending().await,
-            Some(feed) => match feed.next().await {
-                Ok(hints) => hints,
-                Err(error) => {
-                    self.feed = None;
-                    tracing::warn!(code = error.code, %error, "The watch ended; calendars are polled until it is opened again.");
-                    Vec::new()
-                }
-            },
-        }
+        tokio::time::sleep(Duration::try_from(ROSTER_RETRY).unwrap_or_default()).await;
     }
 }

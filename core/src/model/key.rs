@@ -90,7 +90,24 @@ impl EventKey {
 }
 
 fn normalise(uid: &str) -> String {
-    let uid: String = uid.trim().chars().filter(|c| !c.is_control()).collect();
+    let mut uid = normalise_once(uid);
+    // A wrapped UID may hold another wrapped one. Each step makes it shorter or leaves it as it is.
+    loop {
+        let again = normalise_once(&uid);
+        if again == uid {
+            return uid;
+        }
+        uid = again;
+    }
+}
+
+fn without_controls(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    text.trim().to_owned()
+}
+
+fn normalise_once(uid: &str) -> String {
+    let uid = without_controls(uid);
     let is_object_id = uid
         .get(..GLOBAL_OBJECT_ID.len())
         .is_some_and(|head| head.eq_ignore_ascii_case(GLOBAL_OBJECT_ID))
@@ -118,7 +135,7 @@ fn unwrap_foreign(upper: &str) -> Option<String> {
         .take_while(|byte| *byte != 0)
         .collect();
     let text = String::from_utf8(bytes).ok()?;
-    let text: String = text.trim().chars().filter(|c| !c.is_control()).collect();
+    let text = without_controls(&text);
     (!text.is_empty()).then_some(text)
 }
 
@@ -150,6 +167,19 @@ mod tests {
             "00".repeat(20)
         );
         assert_eq!(EventKey::new(&uid, None).unwrap().uid(), "abc@x.dk");
+    }
+
+    #[test]
+    fn a_hostile_wrapped_uid_is_no_empty_key() {
+        let wrapped = |bytes: &str| {
+            format!("{GLOBAL_OBJECT_ID}{}0F000000{WRAPPED_UID}{bytes}", "00".repeat(20))
+        };
+        let blank = EventKey::new(&wrapped("01200200"), None).unwrap();
+        let nested: String = wrapped("414243").bytes().map(|b| format!("{b:02x}")).collect();
+        for key in [blank, EventKey::new(&wrapped(&nested), None).unwrap()] {
+            assert!(!key.uid().trim().is_empty());
+            assert_eq!(EventKey::new(key.uid(), None).unwrap(), key);
+        }
     }
 
     #[test]

@@ -203,6 +203,9 @@ pub struct SourceState {
     pub finished: Option<Timestamp>,
     /// When a round that listed the whole window last ended well.
     pub full: Option<Timestamp>,
+    /// Something is there that could not be described: what the sink holds beyond what is known of the source
+    /// may be just that.
+    pub unreadable: bool,
 }
 
 /// One change of a source's views.
@@ -278,6 +281,9 @@ pub struct RoundEnd {
     pub checkpoint: Option<Cursor>,
     /// Whether the round listed the whole window.
     pub full: bool,
+    /// Whether something could not be described. Remembered until a round that listed the whole window found
+    /// nothing of the kind.
+    pub unreadable: bool,
     /// When it ended.
     pub at: Timestamp,
 }
@@ -492,8 +498,18 @@ pub trait Store: Send + Sync {
         since: Timestamp,
     ) -> StoreResult<BTreeSet<String>>;
 
-    /// How many active calendars of a sync have held deletes, and how many active calendars there are.
+    /// How many active calendars of a sync have deletes that are held for what the calendar itself looks like,
+    /// and how many active calendars there are.
     async fn held_calendars(&self, sync: &str) -> StoreResult<(u64, u64)>;
+
+    /// An operator approves the held deletes of a calendar; answers how many.
+    async fn approve(
+        &self,
+        fence: Fence,
+        sync: &str,
+        calendar: CalendarId,
+        now: Timestamp,
+    ) -> StoreResult<u64>;
 
     /// Counts of one calendar.
     async fn counts(

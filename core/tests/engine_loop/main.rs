@@ -5,6 +5,7 @@
 
 mod contact;
 mod reading;
+mod regressions;
 mod service;
 mod systems;
 mod writing;

@@ -336,10 +336,18 @@ pub struct SinkAnswers {
     pub unlisted: Vec<String>,
     /// A call takes this long.
     pub slow: Option<std::time::Duration>,
+    pub panic_for: Option<String>,
+    pub whole_minutes: bool,
+    pub refuse_batch_with: Option<String>,
+    pub wants_base: bool,
+    pub inventory_down: bool,
+    pub inventory_breaks_with: Option<String>,
+    pub origin: Option<String>,
 }
 
 #[derive(Debug, Default)]
 pub struct SinkState {
+    pub batches: Vec<Vec<String>>,
     pub roster: Vec<String>,
     pub records: BTreeMap<(String, String), Content>,
     pub answers: SinkAnswers,
@@ -436,6 +444,26 @@ impl CalendarSink for MemorySink {
         }
         let answers = state.answers.clone();
         let mut report = ApplyReport::default();
+        state.batches.push(
+            writes
+                .iter()
+                .map(|w| w.remote.as_ref().unwrap().id.clone())
+                .collect(),
+        );
+        if answers.panic_for.as_deref() == Some(&folded(calendar)) {
+            drop(state);
+            panic!("a connector panics");
+        }
+        if let Some(bad) = &answers.refuse_batch_with
+            && writes.iter().any(|w| w.remote.as_ref().unwrap().id == *bad)
+        {
+            return Err(Error::new(
+                ErrorKind::Rejected,
+                Scope::Item,
+                "test.batch",
+                "refused",
+            ));
+        }
         for write in writes {
             let remote = write.remote.clone().unwrap();
             let id = remote.id.clone();
@@ -457,6 +485,12 @@ impl CalendarSink for MemorySink {
                     (Op::Update, false) => Outcome::Conflict {
                         theirs: SideState::Absent,
                     },
+                    (Op::Delete, _) if answers.wants_base && write.base.is_none() => {
+                        Outcome::Rejected {
+                            code: "planner.times".to_owned(),
+                            message: String::new(),
+                        }
+                    }
                     (Op::Delete, _) => {
                         assert!(write.base.is_some() || !there, "a delete without its base");
                         state.records.remove(&key);
@@ -466,7 +500,15 @@ impl CalendarSink for MemorySink {
                         }
                     }
                     _ => {
-                        state.records.insert(key, write.target.clone().unwrap());
+                        let mut stored = write.target.clone().unwrap();
+                        if answers.whole_minutes {
+                            let (start, end) = stored.time.span_in(&TimeZone::UTC);
+                            let cut = |t: Timestamp| {
+                                Timestamp::from_second(t.as_second() / 60 * 60).unwrap()
+                            };
+                            stored.time = EventTime::timed(cut(start), cut(end), None).unwrap();
+                        }
+                        state.records.insert(key, stored);
                         Outcome::Done {
                             remote: Some(remote),
                             stored: None,
@@ -498,6 +540,21 @@ impl CalendarSink for MemorySink {
     async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
         let mut state = self.state.lock().unwrap();
         state.inventories += 1;
+        if let Some(bad) = &state.answers.inventory_breaks_with
+            && request.calendars.iter().any(|c| folded(c) == *bad)
+        {
+            return Err(Error::new(
+                ErrorKind::Protocol,
+                Scope::Calendar,
+                "test.answer",
+                "bad answer",
+            ));
+        }
+        if state.answers.inventory_down {
+            let mut error = outage();
+            error.scope = Scope::Calendar;
+            return Err(error);
+        }
         if let Some(error) = &state.answers.outage {
             return Err(error.clone());
         }
@@ -521,7 +578,7 @@ impl CalendarSink for MemorySink {
                         remote: SideRef::new(id.clone()).unwrap(),
                         content: Some(content.clone()),
                         key: None,
-                        origin: None,
+                        origin: state.answers.origin.clone(),
                     });
                 }
             }

@@ -125,8 +125,8 @@ impl Planner {
 
     pub fn settle(&self, row: &Row, intent: &Intent, outcome: &Outcome) -> Row {
         let token = AttemptToken("token".to_owned());
-        let row = outcome::begin(row.clone(), intent, token, &self.context());
-        outcome::settle(row, intent, outcome, false, &self.context())
+        let begun = outcome::begin(row.clone(), intent, token, &self.context());
+        outcome::settle(row, begun, intent, outcome, false, &self.context())
     }
 
     /// Decides, and answers the write as given.

@@ -7,4 +7,5 @@ mod identity;
 mod properties;
 mod qualification;
 mod reconciliation;
+mod regressions;
 mod sending;

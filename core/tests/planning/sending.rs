@@ -201,7 +201,12 @@ fn k074_k076_an_outage_buries_nothing() {
     for _ in 0..100 {
         let intent = planner.decide(&row).intent;
         for outcome in [retry(), Outcome::Unknown] {
-            row = calbridge_core::engine::outcome::settle(row, &intent, &outcome, true, &context);
+            let token = calbridge_core::connector::AttemptToken("t".to_owned());
+            let begun =
+                calbridge_core::engine::outcome::begin(row.clone(), &intent, token, &context);
+            row = calbridge_core::engine::outcome::settle(
+                &row, begun, &intent, &outcome, true, &context,
+            );
         }
     }
     assert!(row.dead.is_none());

@@ -74,7 +74,7 @@ async fn a_calendar_keeps_its_id_when_its_address_changes() {
 }
 
 #[tokio::test]
-async fn another_sync_knows_a_calendar_by_owner_or_address() {
+async fn another_sync_knows_a_calendar_by_its_address_and_not_by_an_owners_id() {
     let (store, fence) = open().await;
     let room = CalendarRef {
         calendar: Some("room".to_owned()),
@@ -104,11 +104,26 @@ async fn another_sync_knows_a_calendar_by_owner_or_address() {
     )
     .await;
     let second = store.calendars("bnwin").await.unwrap();
-    assert_eq!(second[0].id, first[0].id, "by owner");
-    assert_eq!(second[1].id, first[1].id, "by address, whatever its case");
-    assert!(first.iter().all(|known| known.id != second[2].id));
+    let named = |address: &str| {
+        let address = calbridge_core::model::Address::new(address).unwrap();
+        let found = second
+            .iter()
+            .find(|state| state.calendar.address == address);
+        found.unwrap().id
+    };
+    assert_eq!(
+        named("b@k.example"),
+        first[1].id,
+        "by address, whatever its case"
+    );
+    for other in ["other@k.example", "c@k.example"] {
+        // Another roster's ids are another system's.
+        assert!(
+            first.iter().all(|known| known.id != named(other)),
+            "{other}"
+        );
+    }
     // Each sync goes on naming it its own way.
-    assert_eq!(second[0].calendar.address.as_str(), "other@k.example");
     assert_eq!(store.calendars(SYNC).await.unwrap(), first);
 }
 
@@ -126,10 +141,13 @@ async fn an_address_that_passes_to_another_owner_takes_no_calendar_with_it() {
 async fn adding_a_known_calendar_again_sets_it() {
     let (store, fence) = open().await;
     commit(&store, fence, SYNC, &[add(calendar("o1", "a@k.example"))]).await;
-    commit(&store, fence, SYNC, &[add(calendar("o1", "b@k.example"))]).await;
+    commit(&store, fence, SYNC, &[add(calendar("o1", "A@k.example"))]).await;
     let states = store.calendars(SYNC).await.unwrap();
     assert_eq!(states.len(), 1);
-    assert_eq!(states[0].calendar.address.as_str(), "b@k.example");
+    assert_eq!(states[0].calendar.address.as_str(), "A@k.example");
+    // One owner with two addresses has two calendars.
+    commit(&store, fence, SYNC, &[add(calendar("o1", "b@k.example"))]).await;
+    assert_eq!(store.calendars(SYNC).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -455,6 +455,7 @@ async fn cursor_binding_and_coverage_are_kept() {
         covered,
         finished: Some(now()),
         full: Some(now()),
+        unreadable: false,
     };
     assert_eq!(state().await.unwrap(), known);
     // A round that lists a part only leaves the time of the last full one.

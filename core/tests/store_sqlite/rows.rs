@@ -96,6 +96,7 @@ fn full(mut row: Row) -> Row {
         op: Op::Create,
         target: Some(prints(3)),
         at: now(),
+        before: OnSink::Present,
     });
     row.dead = Some(DeadLetter {
         code: "6203".to_owned(),
@@ -109,7 +110,9 @@ fn full(mut row: Row) -> Row {
         tries: 3,
         not_before: instant("9999-12-30T22:00:00.999999999Z"),
         code: "busy".to_owned(),
+        desired: Some(prints(4)),
     });
+    row.held_by_stop = true;
     row.held_since = Some(now());
     row.approved = Some(now());
     row
@@ -407,6 +410,7 @@ async fn counts_tell_each_state_apart() {
         tries: 1,
         not_before: now(),
         code: "busy".to_owned(),
+        desired: None,
     });
     rows[4].dead = full(rows[4].clone()).dead;
     rows[5].held_since = Some(held);
@@ -493,4 +497,37 @@ async fn rows_and_units_of_a_series_share_their_group() {
     it.link_all().await;
     let units: BTreeSet<_> = it.rows().await.rows.iter().map(Row::unit).collect();
     assert_eq!(units, BTreeSet::from(["g:g".to_owned()]));
+}
+
+#[tokio::test]
+async fn only_what_a_calendar_itself_looks_like_counts_and_an_approval_releases_it() {
+    let it = Fixture::in_memory().await;
+    it.round_with(vec![event("a", "1"), event("b", "2")]).await;
+    it.link_all().await;
+    let mut rows = it.rows().await.rows;
+    for row in &mut rows {
+        row.held_since = Some(now());
+        row.held_by_stop = true;
+    }
+    let update = |rows: &[Row]| calbridge_core::store::RowCommit {
+        sync: SYNC.to_owned(),
+        calendar: Some(it.calendar),
+        update: rows.to_vec(),
+        ..Default::default()
+    };
+    it.commit_rows(update(&rows)).await;
+    assert_eq!(it.store.held_calendars(SYNC).await.unwrap().0, 0);
+    rows[0].held_by_stop = false;
+    it.commit_rows(update(&rows)).await;
+    assert_eq!(it.store.held_calendars(SYNC).await.unwrap().0, 1);
+    let approve = || it.store.approve(it.fence, SYNC, it.calendar, now());
+    assert_eq!(approve().await.unwrap(), 2);
+    assert_eq!(approve().await.unwrap(), 0, "nothing is held any more");
+    assert!(
+        it.rows()
+            .await
+            .rows
+            .iter()
+            .all(|row| row.approved == Some(now()))
+    );
 }

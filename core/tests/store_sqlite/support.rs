@@ -95,6 +95,7 @@ impl Fixture {
             binding: "b1".to_owned(),
             checkpoint: None,
             full: true,
+            unreadable: false,
             at: now(),
         }
     }

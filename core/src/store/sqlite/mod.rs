@@ -350,6 +350,21 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn approve(
+        &self,
+        fence: Fence,
+        sync: &str,
+        calendar: CalendarId,
+        now: Timestamp,
+    ) -> StoreResult<u64> {
+        let sync = sync.to_owned();
+        self.inner.told(now);
+        self.write(fence, move |transaction| {
+            rows::approve(transaction, &sync, calendar, now)
+        })
+        .await
+    }
+
     async fn counts(
         &self,
         sync: &str,

@@ -151,38 +151,33 @@ fn set(transaction: &Transaction<'_>, sync: &str, id: CalendarId, entry: &Entry<
     Ok(())
 }
 
-/// The id by which a calendar is known: by its owner; else by the address that another sync uses for it, as
-/// rosters of different systems have different ids for the same owner. Within one sync an address may pass
-/// from one owner to another, so there it names nobody.
+/// The id by which another sync knows the calendar: by its address, as rosters of different systems have
+/// different ids for one owner and may have one id for different owners. Within one sync an address may pass
+/// from one owner to another, so there only both together name a calendar.
 fn known(
     transaction: &Transaction<'_>,
     sync: &str,
     calendar: &CalendarRef,
 ) -> Work<Option<CalendarId>> {
     let part = calendar.calendar.as_deref().unwrap_or_default();
-    let by_owner = transaction
+    let found = transaction
         .prepare_cached(
-            "SELECT calendar FROM member WHERE owner = ?1 AND part = ?2
+            "SELECT calendar FROM member AS other WHERE folded = ?1 AND part = ?2
+                AND (sync = ?3 AND owner = ?4
+                     OR NOT EXISTS (SELECT 1 FROM member
+                                     WHERE sync = ?3 AND calendar = other.calendar))
               ORDER BY sync = ?3 DESC, calendar LIMIT 1",
         )?
-        .query_row(params![calendar.owner.as_str(), part, sync], |row| {
-            row.get(0)
-        })
+        .query_row(
+            params![
+                calendar.address.folded(),
+                part,
+                sync,
+                calendar.owner.as_str()
+            ],
+            |row| row.get(0),
+        )
         .optional()?;
-    let found = match by_owner {
-        Some(id) => Some(id),
-        None => transaction
-            .prepare_cached(
-                "SELECT calendar FROM member AS other WHERE folded = ?1 AND part = ?2
-                    AND NOT EXISTS (SELECT 1 FROM member
-                                     WHERE sync = ?3 AND calendar = other.calendar)
-                  ORDER BY calendar LIMIT 1",
-            )?
-            .query_row(params![calendar.address.folded(), part, sync], |row| {
-                row.get(0)
-            })
-            .optional()?,
-    };
     Ok(found.map(CalendarId))
 }
 

@@ -51,7 +51,7 @@ pub(super) fn state(
 ) -> Work<SourceState> {
     Ok(transaction
         .prepare_cached(
-            "SELECT cursor, binding, covered, finished, full FROM source
+            "SELECT cursor, binding, covered, finished, full, unreadable FROM source
               WHERE connection = ?1 AND calendar = ?2",
         )?
         .query_row(params![connection, calendar.0], |row| {
@@ -61,6 +61,7 @@ pub(super) fn state(
                 covered: read_json(row, 2)?,
                 finished: read_at_opt(row, 3)?,
                 full: read_at_opt(row, 4)?,
+                unreadable: row.get(5)?,
             })
         })
         .optional()?
@@ -145,6 +146,15 @@ impl Place<'_> {
         let (group, group_version) = event.group.as_ref().map_or((None, None), |group| {
             (Some(&group.id), group.version.as_ref())
         });
+        if event.group.is_none() && event.key.original().is_none() {
+            // The series that became this single event.
+            self.transaction
+                .prepare_cached(
+                    "UPDATE source_view SET gone_round = ?3
+                      WHERE source = ?1 AND group_id = ?2 AND seen_round < ?3",
+                )?
+                .execute(params![self.source, event.item.id, self.round.0])?;
+        }
         let show_as = content.show_as.map(Word::word);
         let updated = self
             .transaction
@@ -245,6 +255,13 @@ impl Place<'_> {
                 mark.execute(params![id, self.round.0])?;
             }
         }
+        // The single event that became this series.
+        self.transaction
+            .prepare_cached(
+                "UPDATE source_view SET gone_round = ?3
+                  WHERE source = ?1 AND item = ?2 AND group_id IS NULL AND seen_round < ?3",
+            )?
+            .execute(params![self.source, group, self.round.0])?;
         Ok(())
     }
 
@@ -365,7 +382,8 @@ pub(super) fn finish(transaction: &Transaction<'_>, end: &RoundEnd) -> Work<()> 
     transaction
         .prepare_cached(
             "UPDATE source SET covered = ?2, binding = ?3, finished = ?4,
-                    full = CASE WHEN ?5 THEN ?4 ELSE full END, cursor = coalesce(?6, cursor)
+                    full = CASE WHEN ?5 THEN ?4 ELSE full END, cursor = coalesce(?6, cursor),
+                    unreadable = ?7 OR (unreadable AND NOT ?5)
               WHERE id = ?1",
         )?
         .execute(params![
@@ -375,6 +393,7 @@ pub(super) fn finish(transaction: &Transaction<'_>, end: &RoundEnd) -> Work<()> 
             At(end.at),
             end.full,
             end.checkpoint.as_ref().map(|cursor| &cursor.0),
+            end.unreadable,
         ])?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::model::{Content, SideRef};
 use crate::store::{NewRow, StoreError};
 
 /// The columns in the order in which [`read_link`] reads them.
-const COLUMNS: [&str; 36] = [
+const COLUMNS: [&str; 39] = [
     "id",
     "key",
     "ordinal",
@@ -52,6 +52,9 @@ const COLUMNS: [&str; 36] = [
     "base_location",
     "base_categories",
     "base_body",
+    "attempt_before",
+    "retry_desired",
+    "held_by_stop",
 ];
 
 /// The columns of the table `l`.
@@ -76,6 +79,7 @@ pub(super) fn read_link(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Resu
             op: read_word(row, first + 12)?,
             at: read_at(row, first + 13)?,
             target: read_json_opt(row, first + 14)?,
+            before: read_word_opt(row, first + 36)?.unwrap_or_default(),
         }),
     };
     let dead = match row.get::<_, Option<String>>(first + 15)? {
@@ -95,6 +99,7 @@ pub(super) fn read_link(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Resu
             tries,
             not_before: read_at(row, first + 22)?,
             code: row.get(first + 23)?,
+            desired: read_json_opt(row, first + 37)?,
         }),
     };
     Ok(Row {
@@ -115,6 +120,7 @@ pub(super) fn read_link(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Resu
         dead,
         retry,
         held_since: read_at_opt(row, first + 24)?,
+        held_by_stop: row.get(first + 38)?,
         approved: read_at_opt(row, first + 25)?,
     })
 }
@@ -249,7 +255,8 @@ pub(super) fn update(
                     retry_tries = ?25, retry_not_before = ?26, retry_code = ?27, held_since = ?28,
                     approved = ?29, base_starts = ?30, base_ends = ?31, base_all_day = ?32,
                     base_zone = ?33, base_show_as = ?34, base_private = ?35, base_subject = ?36,
-                    base_location = ?37, base_categories = ?38, base_body = ?39
+                    base_location = ?37, base_categories = ?38, base_body = ?39,
+                    attempt_before = ?40, retry_desired = ?41, held_by_stop = ?42
               WHERE id = ?1 AND member = ?2",
         )?
         .execute(params![
@@ -292,6 +299,9 @@ pub(super) fn update(
             base.location(),
             base.categories,
             base.body(),
+            attempt.map(|attempt| attempt.before.word()),
+            json_opt(retry.and_then(|retry| retry.desired.as_ref()))?,
+            row.held_by_stop,
         ])?;
     if changed == 0 {
         return Err(StoreError::NotFound("row").into());

@@ -132,11 +132,27 @@ const HELD: &str = "l.held_since IS NOT NULL AND (l.approved IS NULL OR l.approv
 pub(super) fn held_calendars(transaction: &Transaction<'_>, sync: &str) -> Work<(u64, u64)> {
     Ok(transaction
         .prepare_cached(&format!(
-            "SELECT coalesce(sum(EXISTS (SELECT 1 FROM link l WHERE l.member = m.id AND {HELD})), 0),
+            "SELECT coalesce(sum(EXISTS (SELECT 1 FROM link l
+                                          WHERE l.member = m.id AND NOT l.held_by_stop AND {HELD})), 0),
                     count(*)
                FROM member m WHERE m.sync = ?1 AND m.membership = 'active'"
         ))?
         .query_row([sync], |row| Ok((read_count(row, 0)?, read_count(row, 1)?)))?)
+}
+
+pub(super) fn approve(
+    transaction: &Transaction<'_>,
+    sync: &str,
+    calendar: CalendarId,
+    now: Timestamp,
+) -> Work<u64> {
+    let member = roster::member(transaction, sync, calendar)?;
+    let approved = transaction
+        .prepare_cached(&format!(
+            "UPDATE link AS l SET approved = ?2 WHERE l.member = ?1 AND {HELD}"
+        ))?
+        .execute(params![member, At(now)])?;
+    Ok(u64::try_from(approved).unwrap_or_default())
 }
 
 pub(super) fn counts(

@@ -56,6 +56,7 @@ CREATE TABLE source (
     covered    TEXT NOT NULL DEFAULT '[]',
     finished   TEXT,
     full       TEXT,
+    unreadable INTEGER NOT NULL DEFAULT 0,
     UNIQUE (connection, calendar)
 );
 CREATE INDEX source_calendar ON source (calendar);
@@ -109,6 +110,7 @@ CREATE TABLE link (
     attempt_op       TEXT,
     attempt_at       TEXT,
     attempt_target   TEXT,
+    attempt_before   TEXT,
     dead_code        TEXT,
     dead_message     TEXT,
     dead_op          TEXT,
@@ -118,7 +120,9 @@ CREATE TABLE link (
     retry_tries      INTEGER,
     retry_not_before TEXT,
     retry_code       TEXT,
+    retry_desired    TEXT,
     held_since       TEXT,
+    held_by_stop     INTEGER NOT NULL DEFAULT 0,
     approved         TEXT,
     -- Since when no source view stands behind the row; retention counts from here.
     sourceless       TEXT,

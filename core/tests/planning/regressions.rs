@@ -1,0 +1,139 @@
+//! What a review of the planner found to go wrong, once.
+
+use calbridge_core::connector::{AttemptToken, Op, Outcome};
+use calbridge_core::engine::decide::{Decision, Intent};
+use calbridge_core::engine::guard::GuardHistory;
+use calbridge_core::engine::link::{Linked, link};
+use calbridge_core::engine::schedule::schedule;
+use calbridge_core::engine::{GuardLimits, LinkId, OnSink, Row, SourceView, ViewId, outcome};
+use calbridge_core::model::*;
+use jiff::SignedDuration;
+
+use crate::common::*;
+
+fn ahead() -> EventTime {
+    time("2026-11-27 10:00", "2026-11-27 11:00")
+}
+fn moved() -> EventTime {
+    time("2026-11-27 12:00", "2026-11-27 13:00")
+}
+
+#[test]
+fn a_crash_after_the_attempt_was_committed_is_probed() {
+    let planner = Planner {
+        idempotent_upsert: false,
+        probe: true,
+        ..Planner::default()
+    };
+    let row = unknown(event(ahead()));
+    let intent = planner.decide(&row).intent;
+    // What `send` commits before it calls `apply`; then the process is killed.
+    let stored = outcome::begin(
+        row,
+        &intent,
+        AttemptToken("t".to_owned()),
+        &planner.context(),
+    );
+    assert_eq!(planner.decide(&stored).intent, Intent::Probe);
+}
+
+#[test]
+fn a_changed_event_does_not_wait_for_the_old_contents_retry() {
+    let mut planner = Planner::default();
+    let mut row = unknown(event(ahead()));
+    let later = Outcome::Retry {
+        after_ms: None,
+        code: None,
+    };
+    for _ in 0..11 {
+        row = planner.step(&row, &later);
+        planner.now = row.retry.as_ref().unwrap().not_before;
+    }
+    // The user moves it; Planner says once more "not now".
+    row = with(row, Some(event(moved())));
+    row = planner.step(&row, &later);
+    assert!(
+        row.dead.is_none(),
+        "the new times were tried once and given up"
+    );
+}
+
+#[test]
+fn a_changed_event_is_due_at_once() {
+    let planner = Planner::default();
+    let mut row = unknown(event(ahead()));
+    for _ in 0..10 {
+        row = planner.settle(
+            &row,
+            &planner.decide(&row).intent,
+            &Outcome::Retry {
+                after_ms: None,
+                code: None,
+            },
+        );
+    }
+    row = with(row, Some(event(moved())));
+    let decisions: Vec<Decision> = vec![planner.decide(&row)];
+    let row = outcome::renew(row, &decisions[0].intent, &planner.context());
+    let plan = schedule(
+        std::slice::from_ref(&row),
+        &decisions,
+        &GuardHistory::default(),
+        &GuardLimits::default(),
+        planner.now + SignedDuration::from_hours(2),
+    );
+    assert_eq!(plan.due.len(), 1, "waits until {:?}", plan.next);
+}
+
+#[test]
+fn no_id_is_given_twice_where_one_view_attaches() {
+    let view = |id: i64, uid: &str| {
+        let mut e = event(ahead());
+        e.key = EventKey::new(uid, None).unwrap();
+        SourceView {
+            id: ViewId(id),
+            event: e,
+            ordinal: 0,
+        }
+    };
+    let mut row = Row::new(LinkId(1), EventKey::new("abc", None).unwrap(), 0);
+    row.sink.state = OnSink::Present;
+    row.sink.remote = Some(SideRef::new("abc").unwrap());
+    let linked = link(
+        &[row],
+        &[view(1, "abc"), view(2, "ABC")],
+        &planner().external_ids,
+    );
+    assert_eq!(linked[0], Linked::Attach { row: 0, view: 0 });
+    let Linked::New { external_id, .. } = &linked[1] else {
+        panic!()
+    };
+    assert_ne!(external_id.as_ref().unwrap().to_lowercase(), "abc");
+}
+
+#[test]
+fn a_refused_delete_is_open_again_when_its_base_becomes_known() {
+    let planner = Planner::default();
+    let row = planner.step(&unknown(event(ahead())), &Outcome::Unknown);
+    let row = with(row, None);
+    assert_eq!(planner.decide(&row).intent, Intent::Delete);
+    let refused = Outcome::Rejected {
+        code: "planner.times".to_owned(),
+        message: String::new(),
+    };
+    let mut row = planner.step(&row, &refused);
+    // The nightly inventory shows it, with other times.
+    row.sink.state = OnSink::Present;
+    row.sink.content = Some(Content::times(moved()));
+    assert_eq!(op(&planner.decide(&row)), Some(Op::Delete));
+}
+
+#[test]
+fn a_field_that_the_sink_newly_keeps_is_sent() {
+    let mut planner = Planner::default();
+    let mut titled = event(ahead());
+    titled.content.subject = Some("Team".to_owned());
+    let row = with(known(ahead()), Some(titled));
+    planner.rules.fields = source_capabilities().fields;
+    assert_eq!(op(&planner.decide(&row)), Some(Op::Update));
+}
