@@ -23,9 +23,9 @@ DENMARK = zoneinfo.ZoneInfo("Europe/Copenhagen")
 FROM, TO = dt.datetime(2026, 9, 1), dt.datetime(2027, 7, 1)
 
 # Not whole, so that what is missing cannot be known.
-NOTHING = {"broken-cut-short", "broken-page-of-a-login", "broken-empty", "broken-nesting"}
+NOTHING = {"broken-cut-short", "broken-page-of-a-login", "broken-empty", "broken-nesting", "broken-utf-16"}
 # Single events that are not usable; the rest of their files is.
-UNUSABLE = {"backwards", "nowhere", "never", "month13", "startless", "minus"}
+UNUSABLE = {"ranged", "backwards", "nowhere", "never", "month13", "startless", "minus"}
 # Outlook shows these instead of ids.
 DISPLAY_NAMES = {
     "(UTC+01:00) Brussels\\, Copenhagen\\, Madrid\\, Paris": "Europe/Paris",
@@ -78,20 +78,20 @@ def span(event):
 def lines_of(path):
     raw = path.read_bytes().replace(b"\r\n ", b"").replace(b"\r\n\t", b"")
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
     text = without_unusable(text.replace("\n ", ""))
     for name, zone in DISPLAY_NAMES.items():
         text = text.replace(f'"{name}"', zone)
-    calendar = icalendar.Calendar.from_ical(text)
-    for number, event in enumerate(calendar.walk("VEVENT")):
-        if "UID" not in event:
-            event.add("UID", f"made-{number}")
-    for event in recurring_ical_events.of(calendar).between(FROM, TO):
-        start, end = span(event)
-        if takes_time(event) and start < end and start < TO and end > FROM:
-            yield f"{path.stem}\t{start.isoformat()}\t{end.isoformat()}"
+    for calendar in icalendar.Calendar.from_ical(text, multiple=True):
+        for number, event in enumerate(calendar.walk("VEVENT")):
+            if "UID" not in event:
+                event.add("UID", f"made-{number}")
+        for event in recurring_ical_events.of(calendar).between(FROM, TO):
+            start, end = span(event)
+            if takes_time(event) and start < end and start < TO and end > FROM:
+                yield f"{path.stem}\t{start.isoformat()}\t{end.isoformat()}"
 
 
 def main():

@@ -30,7 +30,7 @@ const SETTINGS: [(Setting<'_>, &str, &str); 2] = [
 ];
 
 /// All differences that there may be, with the reason.
-const EXPLAINED: [(&str, Difference, &str); 9] = [
+const EXPLAINED: [(&str, Difference, &str); 16] = [
     (
         "broken-cut-short",
         Difference::ExchangeTimes,
@@ -44,6 +44,29 @@ const EXPLAINED: [(&str, Difference, &str); 9] = [
     ),
     ("broken-nesting", Difference::Ids, "as above"),
     (
+        "broken-range",
+        Difference::ExchangeTimes,
+        "the files' way does not know what a change of all later occurrences comes to, and says so",
+    ),
+    ("broken-range", Difference::Ids, "as above"),
+    (
+        "google-days-for-hours",
+        Difference::FileTimes,
+        "UNTIL=20261130 of a series of hours: calbridge takes the day for a whole one, the independent tool ends \
+         before its first hour; RFC 5545, 3.3.10, does not allow a day there",
+    ),
+    (
+        "google-days-for-hours",
+        Difference::ExchangeTimes,
+        "as above, for the import too",
+    ),
+    (
+        "google-second-of-the-last-day",
+        Difference::ExchangeTimes,
+        "the import takes UNTIL=20261105T235959Z for an instant, in Denmark on the 6th; Google means the 5th",
+    ),
+    ("google-second-of-the-last-day", Difference::Ids, "as above"),
+    (
         "no-uid",
         Difference::Ids,
         "each way makes up a UID of its own where there is none",
@@ -55,6 +78,11 @@ const EXPLAINED: [(&str, Difference, &str); 9] = [
          the earlier",
     ),
     ("revisions-of-one-event", Difference::Ids, "as above"),
+    (
+        "override-without-a-series",
+        Difference::Ids,
+        "an occurrence without its series becomes an appointment by itself in a mailbox",
+    ),
     (
         "thunderbird-night-of-the-clock-change",
         Difference::FileTimes,
@@ -109,20 +137,20 @@ async fn own_calendars_reach_planner_the_same_by_both_ways() {
                 found.insert((file.name.clone(), difference), what);
             }
         }
-        for came in [&by_files, &by_exchange] {
-            assert_eq!(
-                broken(came),
-                BROKEN.map(|(name, _)| name),
-                "{:?}",
-                came.trouble
-            );
-        }
+        let names = BROKEN.map(|(name, _)| name.to_owned());
+        assert!(by_files.trouble.keys().eq(&names), "{:?}", by_files.trouble);
+        let names = names.iter().filter(|name| !is_mended(name));
+        assert!(
+            by_exchange.trouble.keys().eq(names),
+            "{:?}",
+            by_exchange.trouble
+        );
         for (name, wanted) in BROKEN {
             place(
                 name,
                 wanted,
                 &by_files.trouble[name],
-                &by_exchange.trouble[name],
+                by_exchange.trouble.get(name),
             );
         }
     }
@@ -143,8 +171,8 @@ enum Wanted {
     Event(usize),
 }
 
-/// The files of which both ways must say that they are broken.
-const BROKEN: [(&str, Wanted); 9] = [
+/// The files that are broken.
+const BROKEN: [(&str, Wanted); 12] = [
     (
         "broken-cut-short",
         Wanted::Whole("ends inside the VEVENT that begins in line 31"),
@@ -153,25 +181,33 @@ const BROKEN: [(&str, Wanted); 9] = [
     ("broken-empty", Wanted::Whole("line 1")),
     ("broken-end-before-start", Wanted::Event(4)),
     ("broken-negative-duration", Wanted::Event(11)),
+    ("broken-nesting", Wanted::Whole("line 9")),
     ("broken-no-start", Wanted::Event(4)),
     ("broken-page-of-a-login", Wanted::Whole("line 1")),
+    ("broken-range", Wanted::Event(18)),
     ("broken-rule", Wanted::Event(11)),
     ("broken-unknown-zone", Wanted::Event(4)),
+    ("broken-utf-16", Wanted::Whole("line 1")),
 ];
 
-/// `calcard`, which the import is built on, mends a missing END of an event without a word.
-const MENDED_BY_IMPORT: &str = "broken-nesting";
+/// Files of which an import finds nothing wrong, with the reason.
+const MENDED_BY_IMPORT: [(&str, &str); 2] = [
+    (
+        "broken-nesting",
+        "the parser that the import is built on closes an event without END by itself",
+    ),
+    (
+        "broken-range",
+        "the import takes a change of one occurrence and all after it for a change of that one",
+    ),
+];
 
-fn broken(came: &Came) -> Vec<&str> {
-    came.trouble
-        .keys()
-        .map(String::as_str)
-        .filter(|name| *name != MENDED_BY_IMPORT)
-        .collect()
+fn is_mended(name: &str) -> bool {
+    MENDED_BY_IMPORT.iter().any(|(mended, _)| *mended == name)
 }
 
 /// Both ways name the place; the files' way the file as well.
-fn place(name: &str, wanted: Wanted, by_files: &Trouble, by_exchange: &Trouble) {
+fn place(name: &str, wanted: Wanted, by_files: &Trouble, by_exchange: Option<&Trouble>) {
     match (wanted, by_files) {
         (
             Wanted::Whole(text),
@@ -187,7 +223,10 @@ fn place(name: &str, wanted: Wanted, by_files: &Trouble, by_exchange: &Trouble) 
         }
         (Wanted::Event(line), Trouble::Events(lines)) => {
             assert_eq!(lines, &[line], "{name}");
-            assert_eq!(by_exchange, by_files, "{name}");
+            assert!(
+                by_exchange.is_none_or(|other| other == by_files),
+                "{name}: {by_exchange:?}"
+            );
         }
         _ => panic!("{name}: {by_files:?}"),
     }

@@ -43,7 +43,8 @@ const SETTING: Setting<'_> = Setting {
 };
 
 /// Of these an import into a mailbox makes something else than the file says (see `own`).
-const NOT_THE_SAME: [&str; 2] = [
+const NOT_THE_SAME: [&str; 3] = [
+    "google-second-of-the-last-day",
     "revisions-of-one-event",
     "thunderbird-night-of-the-clock-change",
 ];
