@@ -2,7 +2,7 @@
 
 use calbridge_core::connector::{Error, Result};
 use calbridge_core::model::{Content, EventTime, WallSpan};
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
@@ -46,6 +46,19 @@ pub(crate) fn wall_span(time: &EventTime, zone: &TimeZone) -> WallSpan {
     WallSpan {
         start: whole(wall.start),
         end: whole(wall.end),
+    }
+}
+
+/// Times for a delete whose event's own are not known: the minute after the next local midnight.
+pub(crate) fn any_span(now: Timestamp, zone: &TimeZone) -> WallSpan {
+    let today = zone.to_datetime(now).date();
+    let start = today
+        .tomorrow()
+        .unwrap_or(today)
+        .to_datetime(Time::midnight());
+    WallSpan {
+        start,
+        end: start.checked_add(1.minute()).unwrap_or(start),
     }
 }
 

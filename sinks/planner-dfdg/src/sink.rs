@@ -128,20 +128,25 @@ impl Run<'_> {
         }
         let content = match write.op {
             Op::Create | Op::Update => write.target.as_ref(),
-            // Planner wants the times of what is deleted.
             Op::Delete => write.base.as_ref().or(write.target.as_ref()),
             _ => return refused("planner.operation", "Planner has no such operation"),
         };
-        let Some(content) = content else {
-            return refused(
-                "planner.times",
-                "the event's times are not known, and Planner wants them",
-            );
+        let zone = &self.planner.client.zone;
+        let span = match content {
+            Some(content) => map::wall_span(&content.time, zone),
+            // Planner goes by mailbox and id; the times of a delete are there because the schema wants some.
+            None if write.op == Op::Delete => map::any_span(self.planner.client.now(), zone),
+            None => {
+                return refused(
+                    "planner.times",
+                    "the event's times are not known, and Planner wants them",
+                );
+            }
         };
         Ok(Prepared {
             write: write.id,
             event: WireEvent {
-                span: map::wall_span(&content.time, &self.planner.client.zone),
+                span,
                 id: remote.id.clone(),
             },
             remote: remote.clone(),

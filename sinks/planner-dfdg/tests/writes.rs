@@ -404,18 +404,31 @@ async fn k091_k092_no_identifiers_are_sent_and_deletes_carry_the_acknowledged_ti
 }
 
 #[tokio::test]
-async fn k092_a_delete_without_known_times_is_refused_alone() {
+async fn k092_a_delete_goes_out_with_the_times_that_are_known_or_with_the_next_midnights_minute() {
     let setup = setup().await;
+    let connection = setup.open();
+    apply(&connection, &[create(1, "uid-1"), create(2, "uid-2")]).await;
     let blind = Write {
         base: None,
         ..delete(1, "uid-1")
     };
-    let report = apply(&setup.open(), &[blind, create(2, "uid-2")]).await;
-    assert!(
-        matches!(outcome(&report, 1), Outcome::Rejected { code, .. } if code == "planner.times")
-    );
-    assert!(is_done(outcome(&report, 2)));
-    assert!(setup.planner.calls(Operation::DeleteEvents).is_empty());
+    let by_target = Write {
+        target: Some(times("2026-12-02T08:00:00Z", "2026-12-02T09:00:00Z")),
+        base: None,
+        ..delete(2, "uid-2")
+    };
+    let report = apply(&connection, &[blind, by_target]).await;
+    for number in [1, 2] {
+        assert!(is_done(outcome(&report, number)), "{report:?}");
+    }
+    assert!(setup.planner.content().0.is_empty());
+    let sent = &setup.planner.calls(Operation::DeleteEvents)[0]
+        .detail
+        .events;
+    // The clock stands at 22 November, 14:05 in Denmark.
+    assert_eq!(sent[0].start, wall("2026-11-23T00:00:00"));
+    assert_eq!(sent[0].end, wall("2026-11-23T00:01:00"));
+    assert_eq!(sent[1].start, wall("2026-12-02T09:00:00"));
 }
 
 #[tokio::test]
