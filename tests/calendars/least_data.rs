@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use calbridge_sandbox::exchange::Profile;
+
 use crate::support::World;
 use crate::ways::{File, FilesWay, Setting, exchange_way};
 
@@ -153,7 +155,7 @@ async fn nothing_in(world: &World, name: &str) {
 async fn no_text_of_an_appointment_leaves_exchange() {
     let folder = tempfile::tempdir().unwrap();
     let files = [file(folder.path(), "carla", CALENDAR)];
-    let (world, trouble) = exchange_way(&files, SETTING).await;
+    let (world, trouble) = exchange_way(&files, SETTING, Profile::Exchange2019).await;
     assert!(trouble.is_empty(), "{trouble:?}");
     world
         .exchange

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use calbridge_sandbox::exchange::Profile;
+
 use crate::ways::{
-    Came, Difference, File, FilesWay, Setting, Trouble, by_exchange, by_files, compare, folder,
+    Difference, File, FilesWay, Setting, Trouble, by_exchange, by_files, by_server, compare,
+    differ, folder,
 };
 
 const WINDOW: &str = "{ past = \"1 month\", future = \"3 months\" }";
@@ -278,4 +281,54 @@ async fn a_file_that_breaks_deletes_nothing_and_stops_nobody() {
     let came = way.came().await;
     assert!(came.trouble.is_empty(), "{came:?}");
     assert_eq!(came.held["google-cancelled"].len(), 8);
+}
+
+/// Files with a rule that EWS has no words for: a server that does not expand it gives the master alone.
+const BEYOND_EWS: [&str; 3] = [
+    "month-ends",
+    "outlook-leap-day",
+    "thunderbird-further-dates",
+];
+
+/// What a server tells otherwise that does not expand series, with the reason.
+const NOT_EXPANDED: [(&str, &str); 4] = [
+    (
+        "month-ends",
+        "an event that cannot be read is left as it is, here unknown",
+    ),
+    ("thunderbird-further-dates", "as above"),
+    (
+        "zone-defined-otherwise",
+        "gromox names a zone and does not define it; a name that nobody knows means the configured home zone",
+    ),
+    ("zone-without-summer-time", "as above"),
+];
+
+/// A server that does not expand series leaves it to calbridge, which has the rules of the masters alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn own_calendars_are_the_same_from_a_server_that_does_not_expand_series() {
+    let files = own();
+    let mut found = BTreeMap::new();
+    for (setting, ..) in SETTINGS {
+        let ((expanded, none), (older, none_of_older), (by_us, unreadable)) = tokio::join!(
+            by_server(&files, setting, Profile::Exchange2019),
+            by_server(&files, setting, Profile::Exchange2013),
+            by_server(&files, setting, Profile::Gromox),
+        );
+        assert!(none.is_empty(), "{none:?}");
+        assert!(none_of_older.is_empty(), "{none_of_older:?}");
+        assert_eq!(unreadable, BEYOND_EWS);
+        for file in &files {
+            let name = &file.name;
+            assert_eq!(expanded.held[name], older.held[name], "{name}");
+            if expanded.held[name] != by_us.held[name] {
+                let what = differ(&expanded.held[name], &by_us.held[name]);
+                found.insert(name.clone(), what);
+            }
+        }
+    }
+    for (name, _) in NOT_EXPANDED {
+        assert!(found.remove(name).is_some(), "{name} is no difference");
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use calbridge_core::model::CalendarRef;
+use calbridge_sandbox::exchange::{ExchangeOptions, ExchangeSandbox, Profile};
 use calbridge_sandbox::planner::{KnownCertificate, PlannerOptions, PlannerSandbox, Resource};
 use calbridge_sandbox::tls::{CertificateSpec, Pki, Validity};
 use jiff::civil::date;
@@ -248,8 +249,16 @@ fn unreadable_lines(log: &str, handle: &str) -> Vec<usize> {
 pub(crate) async fn exchange_way(
     files: &[File],
     setting: Setting<'_>,
+    profile: Profile,
 ) -> (World, BTreeMap<String, Trouble>) {
-    let world = world(files, setting).await;
+    let mut world = world(files, setting).await;
+    let options = ExchangeOptions {
+        profile,
+        keep_requests: true,
+        ..ExchangeOptions::default()
+    };
+    world.exchange = ExchangeSandbox::start(options).await.unwrap();
+    world.exchange.set_clock(Some(setting.now.parse().unwrap()));
     let mut trouble = BTreeMap::new();
     for file in files {
         let address = file.address();
@@ -267,13 +276,39 @@ pub(crate) async fn exchange_way(
 
 /// Through mailboxes of Exchange.
 pub(crate) async fn by_exchange(files: &[File], setting: Setting<'_>) -> Came {
-    let (world, trouble) = exchange_way(files, setting).await;
+    let (came, unreadable) = by_server(files, setting, Profile::Exchange2019).await;
+    assert!(unreadable.is_empty(), "{unreadable:?}");
+    came
+}
+
+/// Through mailboxes of a server; besides, the files with events that could not be read from it.
+pub(crate) async fn by_server(
+    files: &[File],
+    setting: Setting<'_>,
+    profile: Profile,
+) -> (Came, Vec<String>) {
+    let (world, trouble) = exchange_way(files, setting, profile).await;
     let done = world.run_at(setting.now, &["sync", "--json"], |_| {}).await;
-    assert_eq!(done.code, Some(0), "{done:?}");
-    Came {
+    let report = done.json();
+    assert!(report["failed"].as_array().unwrap().is_empty(), "{done:?}");
+    let calendars = report["syncs"][0]["calendars"].as_array().unwrap();
+    assert_eq!(calendars.len(), files.len(), "{done:?}");
+    let mut unreadable = Vec::new();
+    for calendar in calendars {
+        assert!(calendar["failed"].is_null(), "{done:?}");
+        if calendar["report"]["unreadable"] != 0 {
+            let address = calendar["calendar"]["address"].as_str().unwrap();
+            unreadable.push(address.split('@').next().unwrap().to_owned());
+        }
+    }
+    unreadable.sort();
+    let code = if unreadable.is_empty() { 0 } else { 5 };
+    assert_eq!(done.code, Some(code), "{done:?}");
+    let came = Came {
         held: held(&world, files),
         trouble,
-    }
+    };
+    (came, unreadable)
 }
 
 /// How the two ways, or one and the truth, differ.
@@ -311,7 +346,7 @@ pub(crate) fn compare(
     found
 }
 
-fn differ<T: PartialEq + std::fmt::Debug>(wanted: &[T], is: &[T]) -> String {
+pub(crate) fn differ<T: PartialEq + std::fmt::Debug>(wanted: &[T], is: &[T]) -> String {
     let missing: Vec<_> = wanted.iter().filter(|one| !is.contains(one)).collect();
     let extra: Vec<_> = is.iter().filter(|one| !wanted.contains(one)).collect();
     format!(
