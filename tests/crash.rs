@@ -2,7 +2,11 @@
 //! holds what it holds after a sync that nobody disturbed, and was told everything once.
 //!
 //! Every run plays fixed seeds and one that is new; `CALBRIDGE_CRASH_SEED=N` plays one again. A failure names its own.
-#![cfg(all(feature = "exchange-ews", feature = "planner-dfdg", feature = "sandbox"))]
+#![cfg(all(
+    feature = "exchange-ews",
+    feature = "planner-dfdg",
+    feature = "sandbox"
+))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
