@@ -27,8 +27,10 @@ pub(crate) enum Why {
     Denied(StatusCode),
     /// The service knows us, and does not let us act.
     Access(Access),
-    /// The service asks to come back later.
+    /// The service asks for fewer calls.
     Busy,
+    /// Something before the service says that it is not there now. The call may have reached it all the same.
+    Unavailable,
     /// The service answered with a fault.
     Fault(Fault),
     /// The question or the answer was too large.
@@ -43,11 +45,14 @@ impl Why {
     /// Whether the service may have done what was asked.
     pub(crate) fn may_have_been_done(&self) -> bool {
         match self {
-            Self::Fault(fault) => fault.details.is_none(),
-            Self::TooLarge | Self::Timeout | Self::Unclear => true,
-            Self::NotTried | Self::NotSent(_) | Self::Denied(_) | Self::Access(_) | Self::Busy => {
-                false
-            }
+            // A fault tells that something failed, not that nothing was stored before it did.
+            Self::Fault(_)
+            | Self::Access(_)
+            | Self::Unavailable
+            | Self::TooLarge
+            | Self::Timeout
+            | Self::Unclear => true,
+            Self::NotTried | Self::NotSent(_) | Self::Denied(_) | Self::Busy => false,
         }
     }
 
@@ -214,7 +219,7 @@ fn by_status(response: &HttpResponse) -> (Why, Error) {
             "the server asks for fewer calls; lower `calls_per_minute`",
         ),
         502 | 503 => (
-            Why::Busy,
+            Why::Unavailable,
             ErrorKind::Transient,
             codes::WEB,
             "the service is not available now",

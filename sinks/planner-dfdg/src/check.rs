@@ -196,7 +196,7 @@ fn unanswered(failed: &Failed, scope: &CheckScope, report: &mut CheckReport) {
         Why::NotSent(cause) if cause.is_tls() => {
             report.push("tls", Severity::Failed, message(&failed.error));
         }
-        Why::NotSent(_) | Why::Busy | Why::Timeout | Why::TooLarge => {
+        Why::NotSent(_) | Why::Busy | Why::Unavailable | Why::Timeout | Why::TooLarge => {
             report.push("reachable", Severity::Failed, message(&failed.error));
         }
         Why::Denied(status)

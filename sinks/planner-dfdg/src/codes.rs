@@ -18,12 +18,12 @@
 //! | condition of a call | code | event outcomes |
 //! |---|---|---|
 //! | nothing was sent: DNS, refused, TLS, proxy, HTTP 401, 403, 404 | 6901 | later |
-//! | FaultDetails that speak of the certificate, the user or the authority | 6903 | later |
 //! | SOAP fault without details | 6902 | unknown: it may have been done |
-//! | other FaultDetails | 6903 | later; refused if the code is a refusal and the event stood alone |
+//! | FaultDetails that speak of the certificate, the user or the authority | 6903 | unknown |
+//! | other FaultDetails | 6903 | unknown; refused if the event stood alone, the code may be a refusal and the service took other calls |
 //! | no answer in time, HTTP 504 | 6904 | unknown |
-//! | broken connection, answer that cannot be read | 6905 | unknown |
-//! | HTTP 429, 502, 503 | 6905 | later |
+//! | broken connection, answer that cannot be read, HTTP 502, 503 | 6905 | unknown |
+//! | HTTP 429 | 6905 | later |
 
 use calbridge_core::connector::Op;
 
@@ -158,11 +158,11 @@ pub(crate) fn harmless(text: &str) -> Option<&str> {
     good.then_some(text)
 }
 
-/// Whether a fault's ErrorCode says that the event itself is refused, so that repeating it is no use.
+/// Whether a fault's ErrorCode may be the refusal of an event.
 ///
-/// Only the codes that are refusals of single events in receipts count; an unknown number says nothing about
-/// the event and may pass.
-pub(crate) fn is_permanent(code: Option<i64>) -> bool {
+/// That the number means in a fault what it means in a receipt is documented nowhere: an outage may carry the
+/// same. So it refuses an event only where the service is seen to work beside it. Other numbers never do.
+pub(crate) fn may_refuse_an_event(code: Option<i64>) -> bool {
     matches!(code, Some(1..=7 | 9 | 11 | 12 | 14))
 }
 
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn k074_only_known_refusals_make_a_fault_permanent() {
+    fn k074_only_known_refusals_let_a_fault_speak_of_the_event() {
         for code in [
             None,
             Some(0),
@@ -252,10 +252,10 @@ mod tests {
             Some(15),
             Some(4711),
         ] {
-            assert!(!is_permanent(code), "{code:?}");
+            assert!(!may_refuse_an_event(code), "{code:?}");
         }
         for code in [1, 7, 9, 14] {
-            assert!(is_permanent(Some(code)), "{code}");
+            assert!(may_refuse_an_event(Some(code)), "{code}");
         }
     }
 }

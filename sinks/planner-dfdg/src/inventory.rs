@@ -103,7 +103,11 @@ impl InventoryFeed for Inventory {
                     }
                     match failed.why {
                         Why::NotTried => return Err(failed.error),
-                        Why::NotSent(_) | Why::Denied(_) | Why::Access(_) | Why::Busy => {
+                        Why::NotSent(_)
+                        | Why::Denied(_)
+                        | Why::Access(_)
+                        | Why::Busy
+                        | Why::Unavailable => {
                             self.unreachable += 1;
                             if self.unreachable >= MAX_UNREACHABLE || self.chunks.is_empty() {
                                 return Err(failed.error);

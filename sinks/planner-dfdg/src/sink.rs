@@ -38,6 +38,14 @@ struct Prepared {
     event: WireEvent,
 }
 
+/// An event that failed alone and may be refused.
+#[derive(Debug)]
+struct Suspect {
+    write: WriteId,
+    message: String,
+    receipt: Option<usize>,
+}
+
 /// Why a write is not even sent.
 #[derive(Debug)]
 struct Unfit {
@@ -66,6 +74,7 @@ impl CalendarSink for Planner {
             splits: MAX_SPLITS,
             lone_failures: 0,
             answered: false,
+            suspects: Vec::new(),
             lone_error: None,
         };
         let mut queues: HashMap<Op, VecDeque<Prepared>> = HashMap::new();
@@ -80,11 +89,7 @@ impl CalendarSink for Planner {
                 run.send(op, operation, queue).await?;
             }
         }
-        if run.report.trouble.is_none() && !run.answered {
-            // Nothing went well beside it, so it may not have been the event.
-            run.report.trouble = run.lone_error;
-        }
-        Ok(run.report)
+        Ok(run.finish())
     }
 
     async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
@@ -101,9 +106,12 @@ struct Run<'a> {
     splits: u32,
     /// How many events failed alone since the last answer.
     lone_failures: u32,
-    /// Whether any call was answered.
+    /// Whether any call was answered well.
     answered: bool,
-    /// Why the last event that failed alone did, if it is not refused for good.
+    /// Events that failed alone with a code that may be their refusal, until it is known whether the service
+    /// works beside them.
+    suspects: Vec<Suspect>,
+    /// Why the last event that failed alone did.
     lone_error: Option<Error>,
 }
 
@@ -162,6 +170,31 @@ impl Run<'_> {
         });
     }
 
+    fn finish(mut self) -> ApplyReport {
+        if self.report.trouble.is_none() && !self.answered {
+            // Nothing went well beside it, so it may not have been the event.
+            self.report.trouble = self.lone_error.take();
+        }
+        let refused = self.report.trouble.is_none();
+        self.settle_suspects(refused);
+        self.report
+    }
+
+    /// Answers for events that failed alone: refused if the service worked beside them, else left open.
+    fn settle_suspects(&mut self, refused: bool) {
+        for suspect in std::mem::take(&mut self.suspects) {
+            let outcome = if refused {
+                Outcome::Rejected {
+                    code: codes::FAULT_DETAILS.to_owned(),
+                    message: suspect.message,
+                }
+            } else {
+                Outcome::Unknown
+            };
+            self.answer(suspect.write, outcome, suspect.receipt);
+        }
+    }
+
     async fn send(
         &mut self,
         op: Op,
@@ -194,6 +227,7 @@ impl Run<'_> {
                 Ok(call) => {
                     self.lone_failures = 0;
                     self.answered = true;
+                    self.settle_suspects(true);
                     self.planner.batches.went_well(self.calendar);
                     self.take(op, &batch, call);
                 }
@@ -355,26 +389,30 @@ impl Run<'_> {
         if why.is_about_size() && !alone {
             self.planner.batches.shrink(self.calendar, batch.len());
         }
-        let outcome = match &why {
-            Why::Fault(Fault {
-                details: Some(details),
-                ..
-            }) if alone && codes::is_permanent(details.code) => Outcome::Rejected {
-                code: codes::FAULT_DETAILS.to_owned(),
-                message: error.message.clone(),
-            },
-            _ if why.may_have_been_done() => Outcome::Unknown,
-            _ => later(&error),
-        };
-        for prepared in &batch {
-            self.answer(prepared.write, outcome.clone(), at);
+        let suspected = alone
+            && matches!(&why, Why::Fault(Fault { details: Some(details), .. })
+                if codes::may_refuse_an_event(details.code));
+        if suspected {
+            self.suspects
+                .extend(batch.into_iter().map(|prepared| Suspect {
+                    write: prepared.write,
+                    message: error.message.clone(),
+                    receipt: at,
+                }));
+        } else {
+            let outcome = if why.may_have_been_done() {
+                Outcome::Unknown
+            } else {
+                later(&error)
+            };
+            for prepared in &batch {
+                self.answer(prepared.write, outcome.clone(), at);
+            }
         }
         if alone && (is_fault || why.is_about_size()) {
             // The event may be the reason, so the others go on, unless they fare the same.
             self.lone_failures += 1;
-            if !matches!(outcome, Outcome::Rejected { .. }) {
-                self.lone_error = Some(error.clone());
-            }
+            self.lone_error = Some(error.clone());
             if self.lone_failures < MAX_LONE_FAILURES {
                 return Ok(());
             }
