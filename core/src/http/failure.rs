@@ -44,6 +44,8 @@ pub enum Cause {
     TlsClientRefused,
     /// Server and client have no TLS version, cipher suite or group in common.
     TlsNoCommonSuite,
+    /// The connection was reset or closed during the TLS handshake. Nothing was sent.
+    TlsClosed,
     /// Another failure of the TLS handshake.
     TlsOther,
     /// The answer is larger than the limit.
@@ -73,6 +75,7 @@ impl Cause {
             Self::TlsBadCertificate => "tls.bad-certificate",
             Self::TlsClientRefused => "tls.client-certificate-refused",
             Self::TlsNoCommonSuite => "tls.no-common-suite",
+            Self::TlsClosed => "tls.closed",
             Self::TlsOther => "tls.failed",
             Self::TooLarge => "http.too-large",
             Self::BadResponse => "http.bad-response",
@@ -101,7 +104,7 @@ impl Cause {
         }
     }
 
-    /// Whether the TLS handshake failed.
+    /// Whether the TLS handshake failed: nothing was sent, or the server refused our certificate.
     #[must_use]
     pub fn is_tls(self) -> bool {
         self.code().starts_with("tls.")
@@ -143,6 +146,15 @@ impl HttpFailure {
             Cause::Timeout => format!(
                 "{host} did not answer in time; if it is only slow, ask for less at once or raise `timeout`"
             ),
+            Cause::Broken if self.detail.starts_with(AFTER_HANDSHAKE) => {
+                let advice = match self.backend {
+                    TlsBackend::Rustls => {
+                        "; if the server asks for the client certificate only then, or is old, `tls = \"native-tls\"` may help"
+                    }
+                    TlsBackend::NativeTls => "",
+                };
+                format!("the connection to {host} broke before the answer was complete{advice}")
+            }
             Cause::Broken => {
                 format!("the connection to {host} broke before the answer was complete")
             }
@@ -176,6 +188,14 @@ impl HttpFailure {
                     "{host} and the operating system's TLS library have no TLS version or cipher suite in common; the server must be given newer ones"
                 ),
             },
+            Cause::TlsClosed => match self.backend {
+                TlsBackend::Rustls => format!(
+                    "{host} closed the connection during the TLS handshake; check the firewall, and if the server is old, `tls = \"native-tls\"` may help"
+                ),
+                TlsBackend::NativeTls => format!(
+                    "{host} closed the connection during the TLS handshake; check the firewall and the server"
+                ),
+            },
             Cause::TlsOther => format!("no TLS connection to {host} could be made"),
             Cause::TooLarge => format!(
                 "the answer of {host} is larger than `max_response`; ask for less at once or raise it"
@@ -201,12 +221,21 @@ impl From<HttpFailure> for Error {
     }
 }
 
+/// How the detail begins where TLS failed on a connection that had been made.
+const AFTER_HANDSHAKE: &str = "TLS after the handshake: ";
+
 /// Tells what went wrong from what the HTTP library says.
 pub(super) fn classify(error: reqwest::Error) -> (Cause, String) {
+    let secure = error.url().is_some_and(|url| url.scheme() == "https");
     // The URL may hold an id or an address.
     let error = error.without_url();
-    if let Some(found) = look_through(&error) {
-        return found;
+    if let Some((cause, detail)) = look_through(&error) {
+        return by_phase(
+            cause,
+            detail,
+            secure,
+            error.is_connect() || error.is_builder(),
+        );
     }
     let cause = if error.is_builder() {
         Cause::BadRequest
@@ -232,6 +261,21 @@ pub(super) fn classify(error: reqwest::Error) -> (Cause, String) {
         _ => String::new(),
     };
     (cause, detail)
+}
+
+/// The same failure means another thing while the connection is made, when nothing was sent yet, and after.
+fn by_phase(cause: Cause, detail: String, secure: bool, connecting: bool) -> (Cause, String) {
+    match cause {
+        Cause::Broken if connecting && secure => (Cause::TlsClosed, detail),
+        Cause::Broken if connecting => (Cause::Unreachable, detail),
+        // With TLS 1.3 a server refuses the client certificate after the client's handshake is complete, and
+        // with nothing processed.
+        Cause::TlsClientRefused => (cause, detail),
+        cause if cause.is_tls() && !connecting => {
+            (Cause::Broken, format!("{AFTER_HANDSHAKE}{detail}"))
+        }
+        cause => (cause, detail),
+    }
 }
 
 /// What the last error of the chain says, shortened.
@@ -473,6 +517,7 @@ mod tests {
             (Cause::Refused, false),
             (Cause::Dns, false),
             (Cause::TlsExpired, false),
+            (Cause::TlsClosed, false),
         ] {
             assert_eq!(cause.may_have_been_processed(), may, "{cause:?}");
         }
