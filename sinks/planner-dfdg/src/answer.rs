@@ -246,7 +246,8 @@ fn by_status(response: &HttpResponse) -> (Why, Error) {
     (why, error)
 }
 
-/// Retry-After in seconds or as a date, relative to the server's own clock.
+/// Retry-After in seconds or as a date, relative to the server's own clock. None and zero say nothing: it is
+/// for the caller to back off then.
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
     let text = response.header(RETRY_AFTER.as_str())?.trim();
     let wait = match text.parse::<u64>() {
@@ -258,5 +259,59 @@ fn retry_after(response: &HttpResponse) -> Option<Duration> {
             Duration::try_from(until.duration_since(response.date()?)).ok()?
         }
     };
-    Some(wait.min(LONGEST_RETRY_AFTER))
+    (!wait.is_zero()).then(|| wait.min(LONGEST_RETRY_AFTER))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use calbridge_core::http::header::{DATE, HeaderMap, HeaderValue};
+
+    use super::*;
+
+    /// What an answer with this Retry-After makes of the error; the server's clock stands at 13:05:09.
+    fn wait(text: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_str(text).unwrap());
+        headers.insert(
+            DATE,
+            HeaderValue::from_static("Sun, 22 Nov 2026 13:05:09 GMT"),
+        );
+        let response = HttpResponse {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            headers,
+            body: Vec::new(),
+        };
+        understand(Operation::CreateEvents, &response)
+            .unwrap_err()
+            .1
+            .wait()
+    }
+
+    #[test]
+    fn a_retry_after_of_zero_or_in_the_past_is_none() {
+        for text in [
+            "0",
+            "Sun, 22 Nov 2026 13:05:09 GMT",
+            "Sun, 22 Nov 2026 13:00:00 GMT",
+            "-1",
+            "soon",
+        ] {
+            assert_eq!(wait(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date_and_believed_for_an_hour() {
+        for (text, seconds) in [
+            ("17", 17),
+            ("Sun, 22 Nov 2026 13:07:09 GMT", 120),
+            ("3600", 3600),
+            ("3601", 3600),
+            ("86400", 3600),
+            ("Mon, 23 Nov 2026 13:05:09 GMT", 3600),
+        ] {
+            assert_eq!(wait(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+    }
 }
