@@ -64,6 +64,10 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Tell why an appointment is, or is not, on the other side.
     Explain(ExplainArgs),
+    /// Approve the deletes that the guard holds back; `plan` shows them first
+    ///
+    /// They are sent with the next `sync` or `run`. Stop the service first.
+    Approve(ApproveArgs),
     /// Copy the state file while work goes on.
     Backup {
         /// The copy; must not exist.
@@ -134,6 +138,13 @@ pub(crate) struct CheckArgs {
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+/// Arguments of `approve`.
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod approve;
 mod backup;
 mod check;
 mod connectors;
@@ -56,6 +57,7 @@ pub(crate) async fn run(cli: Cli, shutdown: CancellationToken) -> Result<Exit, A
         Command::Plan(args) => plan::run(Session::new(global, shutdown)?, args, output).await,
         Command::Status(args) => status::run(Session::new(global, shutdown)?, args, output).await,
         Command::Explain(args) => explain::run(Session::new(global, shutdown)?, args, output).await,
+        Command::Approve(args) => approve::run(Session::new(global, shutdown)?, args, output).await,
         Command::Backup { target } => {
             backup::run(Session::new(global, shutdown)?, &target, output).await
         }

@@ -102,11 +102,13 @@ impl ConnectionHandle {
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(5);
 /// The longest wait that we choose ourselves.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(10);
+/// How long nothing is tried after the credentials were refused.
+const AUTH_WAIT: SignedDuration = SignedDuration::from_mins(15);
 /// How long a connection must work without trouble until one more call may be in flight.
 const CLEAN_TIME: SignedDuration = SignedDuration::from_mins(1);
 
 /// Lets no more calls through at once than a connection bears: fewer after it asked to slow down, more again
-/// while all goes well, and none while it is parked or its credentials are refused.
+/// while all goes well, and none while it is parked.
 #[derive(Debug)]
 pub(super) struct Gate {
     state: Mutex<GateState>,
@@ -121,7 +123,6 @@ struct GateState {
     troubles: u32,
     clean_since: Option<Timestamp>,
     parked: Option<(Timestamp, Error)>,
-    stopped: Option<Error>,
 }
 
 /// One call in flight.
@@ -147,7 +148,6 @@ impl Gate {
                 troubles: 0,
                 clean_since: None,
                 parked: None,
-                stopped: None,
             }),
             freed: Notify::new(),
         }
@@ -165,15 +165,12 @@ impl Gate {
     /// Waits for a place.
     ///
     /// # Errors
-    /// The error for which the connection is parked or stopped, with the time that is left to wait.
+    /// The error for which the connection is parked, with the time that is left to wait.
     pub(super) async fn enter(&self, now: Timestamp) -> Result<Permit<'_>, Error> {
         loop {
             let freed = self.freed.notified();
             {
                 let mut state = self.lock();
-                if let Some(error) = &state.stopped {
-                    return Err(error.clone());
-                }
                 match &state.parked {
                     Some((until, error)) if *until > now => {
                         let left = until.duration_since(now);
@@ -197,7 +194,11 @@ impl Gate {
         let mut state = self.lock();
         match error {
             Some(error) if error.scope == Scope::Connection => match error.kind {
-                ErrorKind::Auth => state.stopped = Some(error.clone()),
+                ErrorKind::Auth => {
+                    // One try now and then tells a changed secret, and is too few to lock the account.
+                    let until = now.checked_add(AUTH_WAIT).unwrap_or(Timestamp::MAX);
+                    state.parked = Some((until, error.clone()));
+                }
                 ErrorKind::Throttled
                 | ErrorKind::Transient
                 | ErrorKind::Other
@@ -246,10 +247,9 @@ impl Gate {
         }
     }
 
-    /// Lifts a stop or a park: an operator said so, or the configuration changed.
+    /// Lifts a park: an operator said so, or the configuration changed.
     pub(super) fn reopen(&self) {
         let mut state = self.lock();
-        state.stopped = None;
         state.parked = None;
         state.troubles = 0;
         drop(state);
@@ -312,12 +312,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refused_credentials_stop_everything_until_reopened() {
-        let gate = Gate::new(1);
-        gate.report(Some(&error(ErrorKind::Auth)), at(0));
-        assert!(gate.enter(at(1_000_000)).await.is_err());
+    async fn refused_credentials_are_tried_once_in_a_quarter_of_an_hour() {
+        let gate = Gate::new(2);
+        for round in 0..4 {
+            let now = round * 900;
+            assert!(gate.enter(at(now)).await.is_ok());
+            gate.report(Some(&error(ErrorKind::Auth)), at(now));
+            assert!(gate.enter(at(now + 899)).await.is_err());
+        }
         gate.reopen();
-        assert!(gate.enter(at(1_000_000)).await.is_ok());
+        assert!(gate.enter(at(2_701)).await.is_ok(), "an operator says so");
     }
 
     #[tokio::test]

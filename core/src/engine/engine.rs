@@ -393,7 +393,7 @@ impl Engine {
         self.connections.get(name)
     }
 
-    /// Lifts stops and parks of a connection: an operator said so.
+    /// Lifts parks of a connection: an operator said so, or its secret changed.
     pub fn reopen(&self, connection: &str) {
         if let Some(connection) = self.connections.get(connection) {
             connection.reads.reopen();

@@ -150,26 +150,28 @@ async fn an_emptied_calendar_is_held_and_lets_go_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn refused_credentials_stop_the_connection_at_once() {
-    let world = World::new(&[ANNA]).await;
+async fn refused_credentials_are_tried_seldom_and_taken_up_again() {
+    let world = World::new(&[ANNA, "bo@x.dk"]).await;
     world.source.put(ANNA, event("a", "2026-12-01 10:00"));
     world.sync_well().await;
     world.source.answer(|answers| {
         let mut refused = outage();
         refused.kind = ErrorKind::Auth;
-        answers.refuse.insert(ANNA.to_owned(), refused);
+        for address in [ANNA, "bo@x.dk"] {
+            answers.refuse.insert(address.to_owned(), refused.clone());
+        }
     });
     let before = world.source.requests().len();
-    for _ in 0..5 {
-        world.forward(24);
-        assert_eq!(world.sync().await.failures(), 1);
+    for _ in 0..10 {
+        assert_eq!(world.sync().await.failures(), 2);
     }
+    let tried = world.source.requests().len() - before;
     assert_eq!(
-        world.source.requests().len(),
-        before + 1,
-        "tried once, then never again"
+        tried, 1,
+        "one refused password in a quarter of an hour, for all calendars"
     );
     world.source.answer(|answers| answers.refuse.clear());
+    assert_eq!(world.sync().await.failures(), 2, "not yet");
     world.engine.reopen("exchange");
     world.sync_well().await;
 }
