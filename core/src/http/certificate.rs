@@ -137,9 +137,25 @@ impl ClientCertificate {
     /// last; if none is valid at `now`, the one that expires last, so that it can be told what is wrong with
     /// it ([`ClientIdentity::facts`]).
     ///
+    /// A file of a folder that cannot be read is skipped and logged, if the others are enough.
+    ///
     /// # Errors
     /// `Config` for files that cannot be read, a wrong password, a key that fits no certificate.
     pub fn load(&self, context: &Context, now: Timestamp) -> Result<ClientIdentity> {
+        self.load_preferring(context, now, |_| true)
+    }
+
+    /// As [`load`](Self::load), but certificates that are `preferred` come before all others, valid or not:
+    /// where those of several holders lie side by side, the wrong one is of no use.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_preferring(
+        &self,
+        context: &Context,
+        now: Timestamp,
+        preferred: impl Fn(&CertificateFacts) -> bool,
+    ) -> Result<ClientIdentity> {
         self.validate()?;
         install_provider();
         let mut found = Found::default();
@@ -153,7 +169,8 @@ impl ClientCertificate {
                 .as_ref()
                 .map_or("", |secret| secret.expose_secret());
             for file in files(path, &["p12", "pfx"])? {
-                found.read_pkcs12(&file, password)?;
+                let read = found.read_pkcs12(&file, password);
+                found.skip_in_folder(path.is_dir(), read)?;
             }
         }
         // Both may name the same file or folder; what is read twice would be compared twice.
@@ -164,10 +181,13 @@ impl ClientCertificate {
         if let Some(path) = &self.key {
             pem_files.extend(files(path, &["pem", "key"])?);
         }
+        let named = [&self.certificate, &self.key];
         for file in pem_files {
-            found.read_pem(&file)?;
+            let read = found.read_pem(&file);
+            let in_folder = !named.contains(&&Some(file));
+            found.skip_in_folder(in_folder, read)?;
         }
-        found.choose(now)
+        found.choose(now, preferred)
     }
 }
 
@@ -205,9 +225,22 @@ impl ClientIdentity {
 struct Found {
     certificates: Vec<Vec<u8>>,
     keys: Vec<PrivateKeyDer<'static>>,
+    /// Why files of a folder could not be read.
+    skipped: Vec<Error>,
 }
 
 impl Found {
+    /// A file that lies beside others, half copied perhaps, must not spoil them.
+    fn skip_in_folder(&mut self, in_folder: bool, read: Result<()>) -> Result<()> {
+        match read {
+            Err(error) if in_folder => {
+                self.skipped.push(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     fn read_pkcs12(&mut self, path: &Path, password: &str) -> Result<()> {
         let shown = path.display();
         let data = read(path)?;
@@ -264,7 +297,29 @@ impl Found {
         Ok(())
     }
 
-    fn choose(self, now: Timestamp) -> Result<ClientIdentity> {
+    fn choose(
+        mut self,
+        now: Timestamp,
+        preferred: impl Fn(&CertificateFacts) -> bool,
+    ) -> Result<ClientIdentity> {
+        let skipped = std::mem::take(&mut self.skipped);
+        match self.best(now, preferred) {
+            Ok(identity) => {
+                for error in skipped {
+                    tracing::warn!(%error, "A file beside the client certificate is skipped.");
+                }
+                Ok(identity)
+            }
+            // What could not be read is the likelier reason.
+            Err(error) => Err(skipped.into_iter().next().unwrap_or(error)),
+        }
+    }
+
+    fn best(
+        &self,
+        now: Timestamp,
+        preferred: impl Fn(&CertificateFacts) -> bool,
+    ) -> Result<ClientIdentity> {
         if self.certificates.is_empty() {
             return Err(wrong("no certificate was found in the files"));
         }
@@ -289,9 +344,12 @@ impl Found {
                 if parsed.public_key().raw != public.as_ref() {
                     continue;
                 }
-                let better = best.as_ref().is_none_or(|(known, ..)| {
-                    (facts.valid_at(now), facts.not_after) > (known.valid_at(now), known.not_after)
-                });
+                let rank = |facts: &CertificateFacts| {
+                    (preferred(facts), facts.valid_at(now), facts.not_after)
+                };
+                let better = best
+                    .as_ref()
+                    .is_none_or(|(known, ..)| rank(&facts) > rank(known));
                 if better {
                     best = Some((facts, der, key));
                 }

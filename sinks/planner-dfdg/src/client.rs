@@ -43,6 +43,27 @@ pub(crate) struct Session {
     http: HttpClient,
     pub(crate) facts: CertificateFacts,
     loaded: Timestamp,
+    /// Whether the server refused it, so that a renewed one is looked for.
+    stale: bool,
+}
+
+impl Session {
+    /// Whether the files need not be read now.
+    fn fresh_at(&self, now: Timestamp) -> bool {
+        // A certificate that expires while in use is a reason to look at once, but not again and again.
+        let expired_in_use = self.facts.not_after < now && self.loaded <= self.facts.not_after;
+        !self.stale && !expired_in_use && now.duration_since(self.loaded).abs() < RELOAD_AFTER
+    }
+
+    /// The same certificate and connections.
+    fn with(&self, loaded: Timestamp, stale: bool) -> Self {
+        Self {
+            http: self.http.clone(),
+            facts: self.facts.clone(),
+            loaded,
+            stale,
+        }
+    }
 }
 
 /// An answered call.
@@ -90,6 +111,8 @@ impl Client {
 
     /// The session, with the certificate's files read within the last hour. Validity is not looked at.
     ///
+    /// If the files cannot be read again, what was read before goes on while its certificate is valid.
+    ///
     /// # Errors
     /// `Config` for files, passwords and HTTP settings that do not work.
     pub(crate) async fn session(&self) -> Result<Arc<Session>> {
@@ -105,38 +128,65 @@ impl Client {
         let context = self.context.clone();
         // Files, and keys derived from a password, are slow enough to be kept off the runtime's threads.
         let built = tokio::task::spawn_blocking(move || {
-            let identity = settings.certificate.load(&context, now)?;
+            let holder = Holder::parse(&settings.request_user);
+            let identity = settings
+                .certificate
+                .load_preferring(&context, now, |facts| holder_of(facts) == holder)?;
             Ok::<_, Error>(Session {
                 http: HttpClient::build(&settings.http, Some(&identity), &context)?,
                 facts: identity.facts().clone(),
                 loaded: now,
+                stale: false,
             })
         })
         .await
-        .map_err(|_| {
-            Error::new(
+        .unwrap_or_else(|_| {
+            Err(Error::new(
                 ErrorKind::Panicked,
                 Scope::Connection,
                 "planner.panicked",
                 "reading the client certificate ended unexpectedly",
-            )
-        })??;
-        let session = Arc::new(built);
+            ))
+        });
+        let session = match (built, self.held_session()) {
+            (Ok(session), _) => session,
+            (Err(error), Some(held)) if held.facts.valid_at(now) => {
+                tracing::warn!(
+                    connection = %self.context.connection,
+                    code = %error.code,
+                    %error,
+                    "The client certificate cannot be read again; the one in use goes on."
+                );
+                held.with(now, false)
+            }
+            (Err(error), _) => return Err(error),
+        };
+        let session = Arc::new(session);
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&session));
         Ok(session)
     }
 
-    fn fresh_session(&self) -> Option<Arc<Session>> {
-        let now = self.now();
+    fn held_session(&self) -> Option<Arc<Session>> {
         self.session
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-            .filter(|session| now.duration_since(session.loaded).abs() < RELOAD_AFTER)
     }
 
-    fn forget_session(&self) {
-        *self.session.write().unwrap_or_else(PoisonError::into_inner) = None;
+    fn fresh_session(&self) -> Option<Arc<Session>> {
+        let now = self.now();
+        self.held_session().filter(|session| session.fresh_at(now))
+    }
+
+    /// The certificate's files are read again with the next call.
+    fn doubt(&self, session: &Session) {
+        let mut held = self.session.write().unwrap_or_else(PoisonError::into_inner);
+        // Another call may have found a newer one meanwhile.
+        if let Some(now) = held.as_mut()
+            && now.loaded == session.loaded
+        {
+            *now = Arc::new(now.with(now.loaded, true));
+        }
     }
 
     /// Whether the certificate may be used by the configured caller.
@@ -165,10 +215,7 @@ impl Client {
                 "the client certificate is not valid yet; check this computer's clock",
             );
         }
-        let holder = Holder::of_subject(
-            facts.subject_serial.as_deref(),
-            facts.organization.as_deref(),
-        );
+        let holder = holder_of(facts);
         if holder.is_none() {
             return wrong(
                 "planner.certificate-no-oces",
@@ -249,7 +296,7 @@ impl Client {
             Some(Err(failure)) => {
                 if failure.cause == Cause::TlsClientRefused {
                     // A renewed certificate may lie there already.
-                    self.forget_session();
+                    self.doubt(&session);
                 }
                 Err(unanswered(&failure))
             }
@@ -342,6 +389,13 @@ impl Client {
             date,
         }
     }
+}
+
+fn holder_of(facts: &CertificateFacts) -> Option<Holder> {
+    Holder::of_subject(
+        facts.subject_serial.as_deref(),
+        facts.organization.as_deref(),
+    )
 }
 
 fn stopping() -> Error {

@@ -182,6 +182,101 @@ async fn k156_a_renewed_certificate_beside_the_old_one_is_taken_up_while_running
     );
 }
 
+/// A folder for certificates, set up as the place where the connection finds its own.
+fn folder(setup: &mut Setup) -> std::path::PathBuf {
+    let folder = setup.dir.path().join("certificates");
+    std::fs::create_dir(&folder).unwrap();
+    setup.settings["certificate"] = serde_json::json!({ "certificate": folder, "key": folder });
+    folder
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_again_do_not_stop_a_certificate_that_is_valid() {
+    let mut setup = setup().await;
+    let folder = folder(&mut setup);
+    let spec = CertificateSpec::client(HOLDER)
+        .valid(Validity::Between(date(2024, 1, 1), date(2026, 11, 24)));
+    let identity = setup.pki.issue(&spec).unwrap();
+    std::fs::write(folder.join("a.pem"), identity.combined_pem()).unwrap();
+    let connection = setup.open();
+    assert!(connection.roster().await.is_ok());
+    // Half copied.
+    std::fs::write(folder.join("b.pem"), "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+    setup.clock.set(at("2026-11-22T14:06:00Z"));
+    assert!(connection.roster().await.is_ok());
+    assert!(
+        setup.open().roster().await.is_ok(),
+        "nor does it stop a start"
+    );
+    std::fs::rename(&folder, setup.dir.path().join("elsewhere")).unwrap();
+    setup.clock.set(at("2026-11-22T15:07:00Z"));
+    let (logs, guard) = logs();
+    assert!(connection.roster().await.is_ok());
+    assert!(
+        logs.text().contains("cannot be read again"),
+        "{}",
+        logs.text()
+    );
+    drop(guard);
+    setup.clock.set(at("2026-11-26T00:00:00Z"));
+    let error = connection.roster().await.unwrap_err();
+    assert_eq!(error.code, "config.certificate");
+}
+
+#[tokio::test]
+async fn a_file_that_is_named_must_be_good() {
+    let mut setup = setup().await;
+    let identity = setup.pki.issue(&CertificateSpec::client(HOLDER)).unwrap();
+    let good = setup.dir.path().join("good.pem");
+    std::fs::write(&good, identity.combined_pem()).unwrap();
+    let bad = setup.dir.path().join("bad.pem");
+    std::fs::write(&bad, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+    setup.settings["certificate"] = serde_json::json!({ "certificate": good, "key": bad });
+    assert_eq!(
+        setup.open().roster().await.unwrap_err().code,
+        "config.certificate"
+    );
+}
+
+#[tokio::test]
+async fn of_several_holders_certificates_the_configured_ones_is_used() {
+    let mut setup = setup().await;
+    let folder = folder(&mut setup);
+    let ours = CertificateSpec::client(HOLDER)
+        .valid(Validity::Between(date(2024, 1, 1), date(2027, 6, 1)));
+    let theirs = CertificateSpec {
+        organisation_identifier: Some("NTRDK-12345678".to_owned()),
+        ..CertificateSpec::client("UI:DK-O:G:0a1b2c3d-0001-4002-8003-00000000000a")
+            .valid(Validity::Between(date(2024, 1, 1), date(2029, 6, 1)))
+    };
+    for (name, spec) in [("oces2", ours), ("oces3", theirs)] {
+        let identity = setup.pki.issue(&spec).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), identity.combined_pem()).unwrap();
+    }
+    assert_eq!(setup.open().roster().await.unwrap().entries.len(), 3);
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_in_use_gives_way_to_the_new_one_at_once() {
+    let mut setup = setup().await;
+    let folder = folder(&mut setup);
+    let issue = |name: &str, last| {
+        let spec = CertificateSpec::client(HOLDER).valid(Validity::Between(date(2024, 1, 1), last));
+        let identity = setup.pki.issue(&spec).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), identity.combined_pem()).unwrap();
+        calbridge_core::http::CertificateFacts::of(&identity.certificate_der)
+            .unwrap()
+            .not_after
+    };
+    let end = issue("old", date(2026, 11, 23));
+    setup.clock.set(end - jiff::SignedDuration::from_mins(20));
+    let connection = setup.open();
+    connection.roster().await.unwrap();
+    issue("new", date(2029, 1, 1));
+    setup.clock.set(end + jiff::SignedDuration::from_secs(1));
+    connection.roster().await.unwrap();
+}
+
 #[tokio::test]
 async fn another_holder_than_the_certificates_is_a_configuration_error_before_any_call() {
     let mut setup = setup().await;
