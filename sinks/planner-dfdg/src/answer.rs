@@ -186,7 +186,20 @@ fn by_status(response: &HttpResponse) -> (Why, Error) {
             Why::Denied(status),
             ErrorKind::Permission,
             codes::CALL_FAILED,
-            "access is denied; check with STAR that the certificate is known and opened for this service and jobcenter",
+            "access is denied; check with STAR that the certificate is known and opened for this service and jobcenter; if it is, the server may ask for it only after the handshake: `tls = \"native-tls\"` is worth a try",
+        ),
+        // How web servers before a service say that the client certificate is missing or refused.
+        400 if speaks_of_certificates(&response.body) => (
+            Why::Denied(status),
+            ErrorKind::Permission,
+            codes::CALL_FAILED,
+            "the web server before the service refuses the client certificate, or got none",
+        ),
+        400 => (
+            Why::TooLarge,
+            ErrorKind::Transient,
+            codes::CALL_FAILED,
+            "the server takes no such call; it may be larger than its quota, so the next ones are smaller",
         ),
         404 | 410 => (
             Why::Denied(status),
@@ -244,6 +257,14 @@ fn by_status(response: &HttpResponse) -> (Why, Error) {
         error = error.retry_after(wait);
     }
     (why, error)
+}
+
+fn speaks_of_certificates(body: &[u8]) -> bool {
+    const ENOUGH: usize = 4096;
+    let start = body.get(..ENOUGH).unwrap_or(body);
+    String::from_utf8_lossy(start)
+        .to_lowercase()
+        .contains("certifi")
 }
 
 /// Retry-After in seconds or as a date, relative to the server's own clock. None and zero say nothing: it is

@@ -199,11 +199,17 @@ fn unanswered(failed: &Failed, scope: &CheckScope, report: &mut CheckReport) {
         Why::NotSent(_) | Why::Busy | Why::Unavailable | Why::Timeout | Why::TooLarge => {
             report.push("reachable", Severity::Failed, message(&failed.error));
         }
-        Why::Denied(status)
-            if matches!(*status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) =>
-        {
+        Why::Denied(StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED | StatusCode::BAD_REQUEST) => {
             reachable(report);
-            report.push("authentication", Severity::Failed, unknown_certificate());
+            report.push(
+                "authentication",
+                Severity::Failed,
+                format!(
+                    "{}. {}.",
+                    unknown_certificate().trim_end_matches('.'),
+                    message(&failed.error)
+                ),
+            );
         }
         Why::Denied(_) => report.push("url", Severity::Failed, message(&failed.error)),
         Why::Unclear => report.push("protocol", Severity::Failed, message(&failed.error)),

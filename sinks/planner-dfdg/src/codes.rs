@@ -17,7 +17,8 @@
 //!
 //! | condition of a call | code | event outcomes |
 //! |---|---|---|
-//! | nothing was sent: DNS, refused, TLS, proxy, HTTP 401, 403, 404 | 6901 | later |
+//! | nothing was sent: DNS, refused, TLS, proxy, HTTP 401, 403, 404, 400 about certificates | 6901 | later |
+//! | HTTP 400, 413 | 6901 | unknown; the next calls are smaller |
 //! | SOAP fault without details | 6902 | unknown: it may have been done |
 //! | FaultDetails that speak of the certificate, the user or the authority | 6903 | unknown |
 //! | other FaultDetails | 6903 | unknown; refused if the event stood alone, the code may be a refusal and the service took other calls |

@@ -614,3 +614,55 @@ async fn k093_k094_k099_every_request_has_both_headers_and_plain_soap() {
         assert!(headers.others.is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_denial_says_that_the_other_tls_library_is_worth_a_try() {
+    let setup = setup_with(|options| options.access = Access::Certificates(Vec::new())).await;
+    let report = check(&setup).await;
+    for text in ["after the handshake", "`tls = \"native-tls\"`", "STAR"] {
+        assert!(
+            message(&report, "authentication").contains(text),
+            "{report:?}"
+        );
+    }
+    let report = apply(&setup.open(), &creates(1)).await;
+    assert!(report.trouble.unwrap().message.contains("native-tls"));
+}
+
+#[tokio::test]
+async fn a_bad_request_about_certificates_is_told_apart_from_others() {
+    for (body, name) in [
+        (
+            "<html><head><title>400 The SSL certificate error</title></head></html>",
+            "authentication",
+        ),
+        (
+            "<html><head><title>400 No required SSL certificate was sent</title></head></html>",
+            "authentication",
+        ),
+        ("<html><body>Bad Request</body></html>", "reachable"),
+        ("", "reachable"),
+    ] {
+        let mut setup = setup().await;
+        let (url, asked) = canned(http("400 Bad Request", body));
+        setup.settings["url"] = url.into();
+        let report = check(&setup).await;
+        assert_eq!(failures(&report), [name], "{body}: {report:?}");
+        assert!(!message(&report, name).contains("title"), "{report:?}");
+        let connection = setup.open();
+        for _ in 0..2 {
+            let report = apply(&connection, &creates(8)).await;
+            let later = is_later(outcome(&report, 1));
+            assert_eq!(later, name == "authentication", "{body}: {report:?}");
+        }
+        let sizes: Vec<usize> = asked
+            .lock()
+            .unwrap()
+            .iter()
+            .skip(1)
+            .map(|request| request.matches("<e:CalendarEvent>").count())
+            .collect();
+        let smaller = if name == "authentication" { 8 } else { 4 };
+        assert_eq!(sizes, [8, smaller], "{body}");
+    }
+}

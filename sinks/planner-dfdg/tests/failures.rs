@@ -516,3 +516,19 @@ async fn nothing_personal_is_logged() {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
 }
+
+#[tokio::test]
+async fn calls_that_the_server_finds_too_large_get_smaller() {
+    let setup = setup_with(|options| options.body_limit = 4000).await;
+    let connection = setup.open();
+    let mut done = 0;
+    for _ in 0..6 {
+        let report = apply(&connection, &creates(15)).await;
+        done = setup.planner.content().0.len();
+        if let Some(trouble) = report.trouble {
+            assert_eq!(trouble.code, "6901", "{trouble}");
+            assert!(trouble.message.contains("too large"), "{trouble}");
+        }
+    }
+    assert_eq!(done, 15);
+}

@@ -7,6 +7,8 @@
     clippy::panic
 )]
 
+use std::io::{Read, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -284,4 +286,78 @@ impl std::io::Write for Logs {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
+const ECS: &str = "http://service.bm.dk/PlannerExternalCalendarService/2015/03/27/";
+const CODE_LIST: &str = "http://service.bm.dk/pjaktass/2013/06/07/CodeListBase/";
+
+/// A plain HTTP server that answers every request with these bytes. Gives its URL and what was asked.
+pub fn canned(answer: Vec<u8>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/p.svc", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            while let Some(request) = read_request(&mut stream) {
+                log.lock().unwrap().push(request);
+                if stream.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (url, asked)
+}
+
+fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut all = Vec::new();
+    let mut some = vec![0; 65_536];
+    loop {
+        let read = stream.read(&mut some).ok().filter(|read| *read > 0)?;
+        all.extend_from_slice(&some[..read]);
+        let text = String::from_utf8_lossy(&all).into_owned();
+        if let Some(end) = text.find("\r\n\r\n") {
+            let length = text
+                .to_lowercase()
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+                .unwrap_or(0);
+            if all.len() >= end + 4 + length {
+                return Some(text);
+            }
+        }
+    }
+}
+
+/// An HTTP answer with this status line.
+pub fn http(status: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// The answer to CreateEvents with these receipts: id, code and message.
+pub fn receipts(reference: &str, receipts: &[(&str, i64, &str)]) -> String {
+    let receipts: String = receipts
+        .iter()
+        .map(|(id, code, message)| format!("<CalendarEventReceipt><CalendarEventIdentifier>2b5c9c0e-0f0b-4c2a-8a64-7b7d3d4a0001</CalendarEventIdentifier><EventReceivalTime>2026-11-22T14:05:10+01:00</EventReceivalTime><EventErrorCode><c:CodeListItemIdentifier>{code}</c:CodeListItemIdentifier></EventErrorCode><EventMessage>{message}</EventMessage><OriginSystemIdentifier>{id}</OriginSystemIdentifier><ConflictNotificationSent>false</ConflictNotificationSent></CalendarEventReceipt>"))
+        .collect();
+    format!(
+        "<s:Envelope xmlns:s='{SOAP}'><s:Body><CreateEventsResponse xmlns='{ECS}' xmlns:c='{CODE_LIST}'>{receipts}<ServiceRequestLogReferenceIdentifier>{reference}</ServiceRequestLogReferenceIdentifier></CreateEventsResponse></s:Body></s:Envelope>"
+    )
+}
+
+/// A SOAP fault; with a message inside of FaultDetails, or with its faultstring alone.
+pub fn soap_fault(text: &str, message: Option<&str>) -> String {
+    let details = message.map_or_else(String::new, |message| {
+        format!("<detail><FaultDetails xmlns='http://service.bm.dk/xml/schemas/2011/01/12/'><ErrorCode>5</ErrorCode><Message>{message}</Message></FaultDetails></detail>")
+    });
+    format!(
+        "<s:Envelope xmlns:s='{SOAP}'><s:Body><s:Fault><faultcode>s:Server</faultcode><faultstring>{text}</faultstring>{details}</s:Fault></s:Body></s:Envelope>"
+    )
 }
