@@ -8,225 +8,25 @@ use std::sync::atomic::AtomicBool;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::error::EngineError;
 use super::outcome::growing;
-use super::pass::{self, PassError, PassReport, PlannedWrite, Reader, Unit};
+use super::pass::{self, PassReport};
+use super::plan::{self, PlannedWrite};
 use super::reconcile::reconcile;
+use super::report::{
+    CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, SyncOptions, SyncReport, Work,
+};
+use super::unit::{PassError, Reader, Unit};
 use super::{ConnectionHandle, Direction, OnLeave, RosterFrom, SyncConfig, roster};
 use crate::clock::Clock;
 use crate::connector::{Error, ErrorKind, Scope, Sharing, SinkCapabilities, SkippedEntry};
-use crate::model::{Address, CalendarRef};
+use crate::model::Address;
 use crate::store::{
     CalendarId, CalendarReport, CalendarState, Fence, Membership, Pruned, Retention, Store,
     StoreError, Trouble,
 };
-
-/// Why an engine cannot be made or used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EngineError {
-    /// A sync names a connection that is not there.
-    #[error(
-        "sync `{sync}` names the connection `{connection}`, which is not configured; add [connections.{connection}]"
-    )]
-    NoConnection {
-        /// The sync.
-        sync: String,
-        /// The connection.
-        connection: String,
-    },
-    /// A connection cannot do what a sync needs of it.
-    #[error(
-        "sync `{sync}` needs connection `{connection}` to support {need}; its connector does not"
-    )]
-    NotCapable {
-        /// The sync.
-        sync: String,
-        /// The connection.
-        connection: String,
-        /// What it cannot do.
-        need: &'static str,
-    },
-    /// Two syncs write one sink whose records are all taken for ours.
-    #[error(
-        "syncs `{sync}` and `{rival}` both write `{connection}`, and each would delete what the other wrote; give both an allow list (`roster = {{ allow = [...] }}`) without common addresses"
-    )]
-    SharedSink {
-        /// One of them.
-        sync: String,
-        /// The other.
-        rival: String,
-        /// The sink.
-        connection: String,
-    },
-    /// Two-way is not available yet.
-    #[error("sync `{sync}`: direction `two-way` is not available yet; use `one-way`")]
-    TwoWay {
-        /// The sync.
-        sync: String,
-    },
-    /// Two syncs have one name.
-    #[error(
-        "two syncs are named `{sync}`; names must differ, what is remembered is kept under them"
-    )]
-    DuplicateSync {
-        /// The name.
-        sync: String,
-    },
-    /// There is no sync of this name.
-    #[error("there is no sync named `{sync}`")]
-    NoSync {
-        /// The name.
-        sync: String,
-    },
-    /// A sync's rules do not work.
-    #[error("sync `{sync}`: {error}")]
-    Rules {
-        /// The sync.
-        sync: String,
-        /// Why.
-        error: super::RulesError,
-    },
-    /// A connection's roster could not be had.
-    #[error("the roster of connection `{connection}` could not be read: {error}")]
-    Roster {
-        /// The connection.
-        connection: String,
-        /// Why.
-        error: Error,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// What happens while the engine works, for progress bars and the status page.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum ProgressEvent {
-    /// A sync over so many calendars begins.
-    Started {
-        /// The sync.
-        sync: String,
-        /// How many calendars.
-        calendars: usize,
-    },
-    /// A calendar is done.
-    Calendar {
-        /// The sync.
-        sync: String,
-        /// [`CalendarRef::handle`].
-        calendar: String,
-        /// What was done.
-        report: PassReport,
-        /// The code of what went wrong.
-        failed: Option<String>,
-    },
-    /// A sync is done.
-    Finished {
-        /// The sync.
-        sync: String,
-    },
-}
-
-/// Is told what happens.
-pub trait Progress: Send + Sync {
-    /// Something happened. Must return at once.
-    fn event(&self, event: ProgressEvent);
-}
-
-/// Tells nobody.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Progress for Silent {
-    fn event(&self, _: ProgressEvent) {}
-}
-
-/// What of a sync is to be done.
-#[derive(Debug, Clone, Default)]
-pub struct SyncOptions {
-    /// Read every calendar completely, whatever the cursors say.
-    pub full: bool,
-    /// Compare with what the sink holds, also where that was done before.
-    pub reconcile: bool,
-    /// Only these calendars; empty: all.
-    pub calendars: Vec<Address>,
-}
-
-/// What became of one calendar.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CalendarOutcome {
-    /// The calendar. Personal data: for the operator's eyes, not for logs.
-    pub calendar: CalendarRef,
-    /// What was done.
-    pub report: PassReport,
-    /// What went wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failed: Option<Failure>,
-    /// The calendar's state as it is now, for the timetable.
-    #[serde(skip)]
-    pub(super) after: Option<CalendarState>,
-    /// What was to be done and could not be, for the timetable.
-    #[serde(skip)]
-    pub(super) redo: Work,
-}
-
-/// What went wrong, in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// A stable code.
-    pub code: String,
-    /// What happened and what to do.
-    pub message: String,
-}
-
-impl From<&PassError> for Failure {
-    fn from(error: &PassError) -> Self {
-        Self {
-            code: error.code(),
-            message: error.to_string(),
-        }
-    }
-}
-
-/// What became of a sync.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct SyncReport {
-    /// The sync.
-    pub sync: String,
-    /// Sums over all calendars.
-    pub total: PassReport,
-    /// The calendars, by address.
-    pub calendars: Vec<CalendarOutcome>,
-    /// Roster entries that could not be used.
-    pub skipped: Vec<SkippedEntry>,
-}
-
-impl SyncReport {
-    /// How many calendars something went wrong with.
-    #[must_use]
-    pub fn failures(&self) -> usize {
-        self.calendars
-            .iter()
-            .filter(|calendar| calendar.failed.is_some())
-            .count()
-    }
-}
-
-/// What would be written.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CalendarPlan {
-    /// The calendar.
-    pub calendar: CalendarRef,
-    /// The writes, in no particular order.
-    pub writes: Vec<PlannedWrite>,
-    /// Why there is no plan, or not all of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failed: Option<Failure>,
-}
 
 /// How many calendars are listed in one inventory: a chunk fails and is retried together.
 pub(super) const INVENTORY_CHUNK: usize = 10;
@@ -559,22 +359,7 @@ impl Engine {
         else {
             return Vec::new();
         };
-        let unit = |member: &Member| Unit {
-            store: &self.store,
-            fence: self.fence,
-            clock: &self.clock,
-            sync,
-            source,
-            sink,
-            calendar: member.state.id,
-            reference: member.state.calendar.clone(),
-            handle: member.state.calendar.handle(),
-            shutdown,
-            withdrawn: member.withdrawn,
-            touched: AtomicBool::new(false),
-            writers: self.writers(&sync.sink),
-            readers: self.readers(&sync.source),
-        };
+        let unit = |member: &Member| self.unit(sync, (source, sink), member, shutdown);
         let lists = sink
             .capabilities()
             .sink
@@ -697,6 +482,32 @@ impl Engine {
         }
     }
 
+    /// One calendar of a sync, and all that is needed to work on it.
+    fn unit<'a>(
+        &'a self,
+        sync: &'a SyncConfig,
+        (source, sink): (&'a ConnectionHandle, &'a ConnectionHandle),
+        member: &Member,
+        shutdown: &'a CancellationToken,
+    ) -> Unit<'a> {
+        Unit {
+            store: &self.store,
+            fence: self.fence,
+            clock: &self.clock,
+            sync,
+            source,
+            sink,
+            calendar: member.state.id,
+            reference: member.state.calendar.clone(),
+            handle: member.state.calendar.handle(),
+            shutdown,
+            withdrawn: member.withdrawn,
+            touched: AtomicBool::new(false),
+            writers: self.writers(&sync.sink),
+            readers: self.readers(&sync.source),
+        }
+    }
+
     /// The names of the syncs that write this connection.
     fn writers(&self, sink: &str) -> Vec<&str> {
         self.syncs
@@ -736,22 +547,7 @@ impl Engine {
             return Ok(plans);
         };
         for member in members {
-            let unit = Unit {
-                store: &self.store,
-                fence: self.fence,
-                clock: &self.clock,
-                sync,
-                source,
-                sink,
-                calendar: member.state.id,
-                reference: member.state.calendar.clone(),
-                handle: member.state.calendar.handle(),
-                shutdown,
-                withdrawn: member.withdrawn,
-                touched: AtomicBool::new(false),
-                writers: self.writers(&sync.sink),
-                readers: self.readers(&sync.source),
-            };
+            let unit = self.unit(sync, (source, sink), &member, shutdown);
             let planned = plan_member(&unit, &member, options).await;
             let failed = planned.as_ref().err().map(Failure::from);
             plans.push(CalendarPlan {
@@ -825,7 +621,7 @@ async fn plan_member(
         }
     }
     super::pull::pull(unit, &rules, options.full).await?;
-    pass::plan_only(unit, &rules).await
+    plan::plan_only(unit, &rules).await
 }
 
 /// A connector that panics is in trouble with this calendar, and with no other.
@@ -863,13 +659,6 @@ async fn guarded(
 pub(super) struct Member {
     pub(super) state: CalendarState,
     pub(super) withdrawn: bool,
-}
-
-/// What of a calendar is to be done besides the usual.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Work {
-    pub(super) full: bool,
-    pub(super) reconcile: bool,
 }
 
 /// The first wait after trouble of one calendar; each further one doubles it.

@@ -13,11 +13,13 @@
 //! ([`Engine`]) pulls, plans and applies per calendar, one step after the other; [`Engine::run`] does so by
 //! interval, daily times and hints.
 
+mod apply;
 mod config;
 mod connection;
 pub mod decide;
 #[allow(clippy::module_inception)]
 mod engine;
+mod error;
 mod fingerprint;
 pub mod guard;
 pub mod identity;
@@ -25,25 +27,32 @@ pub mod inventory;
 pub mod link;
 pub mod outcome;
 mod pass;
+mod plan;
 pub mod project;
 mod pull;
 mod reconcile;
+mod report;
 pub mod roster;
 mod row;
 pub mod schedule;
 mod service;
 mod sync_config;
+mod unit;
 
 pub use config::{Daily, GuardLimits, PrivateRule, Rules, RulesConfig, RulesError, WindowConfig};
 pub use connection::ConnectionHandle;
-pub use engine::{
-    CalendarOutcome, CalendarPlan, Engine, EngineError, Failure, Progress, ProgressEvent, Silent,
-    SyncOptions, SyncReport,
-};
+pub use engine::Engine;
+pub use error::EngineError;
 pub use fingerprint::{Fingerprinter, Prints};
-pub use pass::{PassError, PassReport, PlannedWrite};
+pub use pass::PassReport;
+pub use plan::PlannedWrite;
 pub use pull::{PAGE, Pulled};
+pub use report::{
+    CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, Silent, SyncOptions,
+    SyncReport,
+};
 pub use row::{
     Agreed, Attempt, DeadLetter, LinkId, OnSink, Retry, Row, SinkView, SourceView, ViewId,
 };
 pub use sync_config::{Direction, OnLeave, RosterConfig, RosterFrom, ScheduleConfig, SyncConfig};
+pub use unit::PassError;

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
-use super::pass::{Demand, PassError, Unit};
 use super::project::mask;
+use super::unit::{Demand, PassError, Unit};
 use super::{Rules, identity};
 use crate::connector::{Change, ChangeFeed, ChangesRequest, Cursor, Error, ErrorKind, Scope};
 use crate::model::{Coverage, Event, EventKey, Field, FieldSet, ItemRef, Window};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::inventory::{Taken, take};
-use super::pass::{PassError, Unit, sink_capabilities};
+use super::unit::{PassError, Unit, sink_capabilities};
 use super::{OnSink, SinkView};
 use crate::connector::{Error, InventoryEntry, InventoryRequest, Scope};
 use crate::model::CalendarRef;

@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{CalendarOutcome, Engine, EngineError, Member, Progress, Work};
+use super::engine::{Engine, Member};
+use super::error::EngineError;
+use super::report::{CalendarOutcome, Progress, Work};
 use super::{Daily, SyncConfig};
 use crate::connector::{CalendarSource, ErrorKind, Hint};
 use crate::model::CalendarRef;

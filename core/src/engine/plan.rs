@@ -1,0 +1,333 @@
+//! A calendar's plan: computed from its rows, never stored.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::decide::{DecideContext, Decision, Intent, Reason, decide};
+use super::guard::{self, GuardHistory};
+use super::link::{Linked, link};
+use super::project::{Desired, project};
+use super::schedule::{Schedule, schedule};
+use super::unit::{PassError, Unit, sink_capabilities};
+use super::{Fingerprinter, LinkId, Row, Rules, SinkView, outcome};
+use crate::connector::{Op, SinkCapabilities};
+use crate::model::{EventTime, SideRef};
+use crate::store::{DecisionRecord, NewRow, RowCommit};
+
+/// One write that a plan comes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedWrite {
+    /// What would be done.
+    pub op: Op,
+    /// Why.
+    pub reason: Reason,
+    /// The record's external id, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// When the event takes place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<EventTime>,
+    /// Whether the guard holds it.
+    pub held: bool,
+}
+
+/// Whether a plan may delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deletes {
+    /// It may.
+    Planned,
+    /// The source could not be read just now: what seems to be gone may be there.
+    LeftOut,
+}
+
+/// What would be written now. Nothing is.
+pub(super) async fn plan_only(
+    unit: &Unit<'_>,
+    rules: &Rules,
+) -> Result<Vec<PlannedWrite>, PassError> {
+    let plan = Plan::make(unit, rules, Deletes::Planned).await?;
+    let held: Vec<LinkId> = plan.schedule.held.clone();
+    Ok(plan
+        .rows
+        .iter()
+        .zip(&plan.decisions)
+        .filter_map(|(row, decision)| {
+            Some(PlannedWrite {
+                op: decision.intent.op()?,
+                reason: decision.reason,
+                external_id: row.sink.remote.as_ref().map(|remote| remote.id.clone()),
+                time: decision
+                    .intent
+                    .content()
+                    .or(row.sink.content.as_ref())
+                    .map(|content| content.time.clone()),
+                held: held.contains(&row.link),
+            })
+        })
+        .collect())
+}
+
+/// A plan: computed, never stored.
+pub(super) struct Plan {
+    pub(super) rows: Vec<Row>,
+    pub(super) desired: Vec<Desired>,
+    pub(super) decisions: Vec<Decision>,
+    pub(super) schedule: Schedule,
+    pub(super) prints: Fingerprinter,
+    pub(super) basis: String,
+}
+
+impl Plan {
+    pub(super) async fn make(
+        unit: &Unit<'_>,
+        rules: &Rules,
+        deletes: Deletes,
+    ) -> Result<Self, PassError> {
+        let sink = sink_capabilities(unit)?;
+        let mut rows = {
+            // Not in the middle of another sync's round over the same calendar.
+            let _alone = unit.source.round_of(unit.calendar).await;
+            linked_rows(unit, sink).await?
+        };
+        let prints = unit.store.prints();
+        let basis = basis(unit, &prints);
+        let now = unit.clock.now();
+        let context = context(&prints, rules, &basis, sink, now);
+        let desired: Vec<Desired> = rows
+            .iter()
+            .map(|row| {
+                let source = row.source.as_ref().filter(|_| !unit.withdrawn);
+                project(source, rules)
+            })
+            .collect();
+        let mut decisions: Vec<Decision> = rows
+            .iter()
+            .zip(&desired)
+            .map(|(row, desired)| decide(row, desired, &context))
+            .collect();
+        leave_out(unit, &rows, &mut decisions, deletes).await?;
+        for (row, decision) in rows.iter_mut().zip(&decisions) {
+            if row.retry.is_some() {
+                *row = outcome::renew(row.clone(), &decision.intent, &context);
+            }
+        }
+        // Only deletes need the guard's memory.
+        let history = if decisions.iter().any(|d| d.intent == Intent::Delete) {
+            history(unit, rules, now).await?
+        } else {
+            GuardHistory::default()
+        };
+        let schedule = schedule(&rows, &decisions, &history, &rules.guard, now);
+        Ok(Self {
+            rows,
+            desired,
+            decisions,
+            schedule,
+            prints,
+            basis,
+        })
+    }
+
+    /// Stores what the plan found without a write: adoptions, and what the guard holds or lets go.
+    pub(super) async fn note(&self, unit: &Unit<'_>, rules: &Rules) -> Result<u64, PassError> {
+        let sink = sink_capabilities(unit)?;
+        let now = unit.clock.now();
+        let context = context(&self.prints, rules, &self.basis, sink, now);
+        let mut commit = self.commit(unit);
+        let mut adopted = 0;
+        for (row, (desired, decision)) in self
+            .rows
+            .iter()
+            .zip(self.desired.iter().zip(&self.decisions))
+        {
+            let keep = |outcome: &str| DecisionRecord {
+                link: row.link,
+                at: now,
+                desired: desired.clone(),
+                decision: decision.clone(),
+                outcome: Some(outcome.to_owned()),
+                call: None,
+            };
+            if matches!(decision.intent, Intent::Adopt { .. }) {
+                adopted += 1;
+                commit.decisions.push(keep("adopted"));
+                commit
+                    .update
+                    .push(outcome::adopt(row.clone(), &decision.intent, &context));
+            } else if self.schedule.held.contains(&row.link) {
+                if row.held_since.is_none() {
+                    commit.decisions.push(keep("held"));
+                }
+                if row.held_since.is_none() || row.held_by_stop != self.schedule.held_by_stop {
+                    let mut held = row.clone();
+                    held.held_since = held.held_since.or(Some(now));
+                    held.held_by_stop = self.schedule.held_by_stop;
+                    commit.update.push(held);
+                }
+            } else if self.schedule.released.contains(&row.link) {
+                let mut released = row.clone();
+                released.held_since = None;
+                released.held_by_stop = false;
+                released.approved = None;
+                commit.update.push(released);
+            } else if decision.intent == Intent::Nothing
+                && decision.reason != Reason::Refused
+                && (row.dead.is_some() || row.retry.is_some())
+            {
+                // Nothing is left to be refused or to be tried again.
+                let mut closed = row.clone();
+                closed.dead = None;
+                closed.retry = None;
+                commit.update.push(closed);
+            }
+        }
+        if !self.schedule.held.is_empty() {
+            tracing::warn!(
+                sync = unit.sync.name,
+                calendar = unit.handle,
+                held = self.schedule.held.len(),
+                "Deletes are held: they are unusually many. They wait for an operator's approval."
+            );
+        }
+        if !commit.update.is_empty() {
+            unit.store.commit_rows(unit.fence, commit).await?;
+        }
+        Ok(adopted)
+    }
+
+    pub(super) fn commit(&self, unit: &Unit<'_>) -> RowCommit {
+        RowCommit {
+            sync: unit.sync.name.clone(),
+            calendar: Some(unit.calendar),
+            ..RowCommit::default()
+        }
+    }
+}
+
+/// What dead letters are bound to besides the desired content.
+fn basis(unit: &Unit<'_>, prints: &Fingerprinter) -> String {
+    prints.text(&format!(
+        "{} {}",
+        unit.sync.rules().basis(),
+        unit.sink.version()
+    ))
+}
+
+pub(super) fn context<'a>(
+    prints: &'a Fingerprinter,
+    rules: &'a Rules,
+    basis: &'a str,
+    sink: &SinkCapabilities,
+    now: Timestamp,
+) -> DecideContext<'a> {
+    DecideContext {
+        prints,
+        wall_clock: rules.wall_clock.as_ref(),
+        basis,
+        idempotent_upsert: sink.idempotent_upsert,
+        probe: sink.probe,
+        now,
+    }
+}
+
+async fn history(
+    unit: &Unit<'_>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<GuardHistory, PassError> {
+    let deleted = unit
+        .store
+        .deleted_units(&unit.sync.name, unit.calendar, guard::since(now))
+        .await?;
+    let (mut held, mut all) = (0, 0);
+    for sync in unit.writers.iter().copied() {
+        let (held_of_sync, all_of_sync) = unit.store.held_calendars(sync).await?;
+        held += held_of_sync;
+        all += all_of_sync;
+    }
+    let stopped = held * 100 > all * u64::from(rules.guard.calendars_percent);
+    Ok(GuardHistory { deleted, stopped })
+}
+
+/// Leaves out what must not be deleted now: anything, if the source could not be read; and records that never
+/// had a source, while the source holds something that it could not describe.
+async fn leave_out(
+    unit: &Unit<'_>,
+    rows: &[Row],
+    decisions: &mut [Decision],
+    deletes: Deletes,
+) -> Result<(), PassError> {
+    if !decisions
+        .iter()
+        .any(|decision| decision.intent == Intent::Delete)
+    {
+        return Ok(());
+    }
+    let unclear = unit
+        .store
+        .source_state(unit.source.name(), unit.calendar)
+        .await?
+        .unreadable;
+    for (row, decision) in rows.iter().zip(decisions) {
+        let sourceless = row.source.is_none() && row.agreed.is_none();
+        if decision.intent == Intent::Delete
+            && !unit.withdrawn
+            && (deletes == Deletes::LeftOut || (unclear && sourceless))
+        {
+            *decision = Decision {
+                intent: Intent::Nothing,
+                reason: Reason::SourceUnclear,
+            };
+        }
+    }
+    Ok(())
+}
+
+/// The rows of the calendar; views without a row are given one first.
+async fn linked_rows(unit: &Unit<'_>, sink: &SinkCapabilities) -> Result<Vec<Row>, PassError> {
+    let load = || {
+        unit.store
+            .rows(&unit.sync.name, unit.source.name(), unit.calendar)
+    };
+    let found = load().await?;
+    if found.unlinked.is_empty() {
+        return Ok(found.rows);
+    }
+    let mut commit = RowCommit {
+        sync: unit.sync.name.clone(),
+        calendar: Some(unit.calendar),
+        ..RowCommit::default()
+    };
+    for linked in link(&found.rows, &found.unlinked, &sink.external_ids) {
+        match linked {
+            Linked::Attach { row, view } => {
+                if let (Some(row), Some(view)) = (found.rows.get(row), found.unlinked.get(view)) {
+                    let mut row = row.clone();
+                    row.key = view.event.key.clone();
+                    row.ordinal = view.ordinal;
+                    row.group = view.event.group.as_ref().map(|group| group.id.clone());
+                    row.source = Some(view.clone());
+                    commit.update.push(row);
+                }
+            }
+            Linked::New { view, external_id } => {
+                if let Some(view) = found.unlinked.get(view) {
+                    let remote = external_id.and_then(|id| SideRef::new(id).ok());
+                    commit.insert.push(NewRow {
+                        key: view.event.key.clone(),
+                        ordinal: view.ordinal,
+                        group: view.event.group.as_ref().map(|group| group.id.clone()),
+                        view: Some(view.id),
+                        remote: remote.clone(),
+                        sink: SinkView {
+                            remote,
+                            ..SinkView::default()
+                        },
+                    });
+                }
+            }
+        }
+    }
+    unit.store.commit_rows(unit.fence, commit).await?;
+    Ok(load().await?.rows)
+}

@@ -1,0 +1,134 @@
+//! One calendar of one sync, and all that is needed to work on it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{ConnectionHandle, Rules, SyncConfig};
+use crate::clock::Clock;
+use crate::connector::{Error, SinkCapabilities};
+use crate::model::{CalendarRef, FieldSet, Window};
+use crate::store::{CalendarId, Fence, Store, StoreError};
+
+/// Why a pass broke off. What it had stored stays; the next one goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PassError {
+    /// The source.
+    #[error("source: {0}")]
+    Source(#[source] Error),
+    /// The sink.
+    #[error("sink: {0}")]
+    Sink(#[source] Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rules.
+    #[error(transparent)]
+    Rules(#[from] super::RulesError),
+    /// The program stops.
+    #[error("stopped")]
+    Cancelled,
+}
+
+/// Errors of a feed are the source's.
+impl From<Error> for PassError {
+    fn from(error: Error) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl PassError {
+    pub(super) fn source_error(&self) -> Option<&Error> {
+        match self {
+            Self::Source(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The connector's error, if it is one.
+    #[must_use]
+    pub fn connector_error(&self) -> Option<&Error> {
+        match self {
+            Self::Source(error) | Self::Sink(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// A stable code for monitoring.
+    #[must_use]
+    pub fn code(&self) -> String {
+        match self {
+            Self::Source(error) | Self::Sink(error) => error.code.clone(),
+            Self::Store(_) => "store".to_owned(),
+            Self::Rules(_) => "config".to_owned(),
+            Self::Cancelled => "cancelled".to_owned(),
+        }
+    }
+}
+
+/// One calendar of one sync, and all that is needed to work on it.
+pub(super) struct Unit<'a> {
+    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) fence: Fence,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) sync: &'a SyncConfig,
+    pub(super) source: &'a ConnectionHandle,
+    pub(super) sink: &'a ConnectionHandle,
+    pub(super) calendar: CalendarId,
+    pub(super) reference: CalendarRef,
+    /// For logs: [`CalendarRef::handle`].
+    pub(super) handle: String,
+    pub(super) shutdown: &'a CancellationToken,
+    /// The calendar left the roster and its records are to be withdrawn.
+    pub(super) withdrawn: bool,
+    /// The syncs that write the sink.
+    pub(super) writers: Vec<&'a str>,
+    /// The source began to answer: views may be half read.
+    pub(super) touched: AtomicBool,
+    /// All syncs that read the source: it is read once for the union of what they need.
+    pub(super) readers: Vec<Reader<'a>>,
+}
+
+/// A sync that reads a source, and the sink that it reads for.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) sync: &'a SyncConfig,
+    pub(super) sink: &'a SinkCapabilities,
+}
+
+/// What is to be read of a calendar.
+pub(super) struct Demand {
+    pub(super) window: Window,
+    pub(super) fields: FieldSet,
+}
+
+impl Unit<'_> {
+    /// The union of what all readers of the source need.
+    pub(super) fn demand(&self, rules: &Rules) -> Result<Demand, PassError> {
+        let mut demand = Demand {
+            window: rules.window,
+            fields: rules.request_fields(),
+        };
+        if let Some(source) = &self.source.capabilities().source {
+            for reader in &self.readers {
+                let other = reader
+                    .sync
+                    .rules()
+                    .at(self.clock.now(), source, reader.sink)?;
+                demand.window = demand.window.hull(&other.window);
+                demand.fields = demand.fields.union(&other.request_fields());
+            }
+        }
+        Ok(demand)
+    }
+}
+
+pub(super) fn sink_capabilities<'a>(unit: &Unit<'a>) -> Result<&'a SinkCapabilities, PassError> {
+    unit.sink
+        .capabilities()
+        .sink
+        .as_ref()
+        .ok_or_else(|| PassError::Sink(Error::unsupported("writing")))
+}
