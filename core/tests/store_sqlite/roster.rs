@@ -105,7 +105,7 @@ async fn another_sync_knows_a_calendar_by_its_address_and_not_by_an_owners_id() 
     .await;
     let second = store.calendars("bnwin").await.unwrap();
     let named = |address: &str| {
-        let address = calbridge_core::model::Address::new(address).unwrap();
+        let address = Address::new(address).unwrap();
         let found = second
             .iter()
             .find(|state| state.calendar.address == address);
