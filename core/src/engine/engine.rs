@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::error::EngineError;
 use super::outcome::growing;
@@ -21,8 +22,8 @@ use super::report::{
 use super::unit::{PassError, Reader, Unit};
 use super::{ConnectionHandle, Direction, OnLeave, RosterFrom, SyncConfig, roster};
 use crate::clock::Clock;
-use crate::connector::{Error, ErrorKind, Scope, Sharing, SinkCapabilities, SkippedEntry};
-use crate::model::Address;
+use crate::connector::{Error, ErrorKind, Roster, Scope, Sharing, SinkCapabilities, SkippedEntry};
+use crate::model::{Address, CalendarEntry, CalendarKind, CalendarRef};
 use crate::store::{
     CalendarId, CalendarReport, CalendarState, Fence, Membership, Pruned, Retention, Store,
     StoreError, Trouble,
@@ -104,8 +105,16 @@ impl Engine {
             if !writes.idempotent_upsert && !writes.probe {
                 return Err(need(sink, "safe creates (a probe, or ids of our own)"));
             }
-            if !self.roster_connection(sync)?.capabilities().roster {
-                return Err(need(self.roster_connection(sync)?, "a roster"));
+            match self.roster_connection(sync)? {
+                Some(connection) if !connection.capabilities().roster => {
+                    return Err(need(connection, "a roster"));
+                }
+                None if sync.roster.allow.is_empty() => {
+                    return Err(EngineError::NoRoster {
+                        sync: sync.name.clone(),
+                    });
+                }
+                _ => {}
             }
             self.check_sharing(sync, writes)?;
             sync.rules()
@@ -149,14 +158,20 @@ impl Engine {
             })
     }
 
-    fn roster_connection(&self, sync: &SyncConfig) -> Result<&ConnectionHandle, EngineError> {
+    /// The connection that gives the roster; none: the allow list does.
+    fn roster_connection(
+        &self,
+        sync: &SyncConfig,
+    ) -> Result<Option<&ConnectionHandle>, EngineError> {
         let sink = self.connection(sync, &sync.sink)?;
         let source = self.connection(sync, &sync.source)?;
         Ok(match sync.roster.from {
-            RosterFrom::Sink => sink,
-            RosterFrom::Source => source,
-            RosterFrom::Auto if sink.capabilities().roster => sink,
-            RosterFrom::Auto => source,
+            RosterFrom::Sink => Some(sink),
+            RosterFrom::Source => Some(source),
+            RosterFrom::Allow => None,
+            RosterFrom::Auto => [sink, source]
+                .into_iter()
+                .find(|connection| connection.capabilities().roster),
         })
     }
 
@@ -210,29 +225,14 @@ impl Engine {
         &self,
         sync: &SyncConfig,
     ) -> Result<Vec<SkippedEntry>, EngineError> {
-        let connection = self.roster_connection(sync)?;
-        let failed = |error: Error| EngineError::Roster {
-            connection: connection.name().to_owned(),
-            error,
+        let answer = match self.roster_connection(sync)? {
+            Some(connection) => self.ask_roster(connection).await?,
+            None => listed(&sync.roster.allow),
         };
-        let gate = if connection.capabilities().sink.is_some() {
-            &connection.writes
-        } else {
-            &connection.reads
-        };
-        let permit = gate.enter(self.clock.now()).await.map_err(failed)?;
-        let answer = AssertUnwindSafe(connection.connection().roster())
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| Err(panicked()));
-        drop(permit);
         let now = self.clock.now();
-        gate.report(answer.as_ref().err(), now);
-        let answer = answer.map_err(failed)?;
         if answer.entries.is_empty() {
             tracing::warn!(
                 sync = sync.name,
-                connection = connection.name(),
                 code = "3202",
                 "The roster is empty; nothing is changed for that."
             );
@@ -251,6 +251,26 @@ impl Engine {
                 .await?;
         }
         Ok(answer.skipped)
+    }
+
+    async fn ask_roster(&self, connection: &ConnectionHandle) -> Result<Roster, EngineError> {
+        let failed = |error: Error| EngineError::Roster {
+            connection: connection.name().to_owned(),
+            error,
+        };
+        let gate = if connection.capabilities().sink.is_some() {
+            &connection.writes
+        } else {
+            &connection.reads
+        };
+        let permit = gate.enter(self.clock.now()).await.map_err(failed)?;
+        let answer = AssertUnwindSafe(connection.connection().roster())
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(panicked()));
+        drop(permit);
+        gate.report(answer.as_ref().err(), self.clock.now());
+        answer.map_err(failed)
     }
 
     /// Calendars that are to be worked on: those that take part, and leavers that are to be withdrawn.
@@ -384,6 +404,8 @@ impl Engine {
         for member in &members {
             let unit = unit(member);
             let never_listed = member.state.inventoried.is_none();
+            // What connectors log meanwhile carries whose calendar it is about.
+            let span = tracing::info_span!("pass", sync = sync.name, calendar = unit.handle);
             let (report, result) = match failed.remove(&member.state.id) {
                 // Without knowing what the sink holds, nothing is written for the first time.
                 Some(error) if never_listed => (PassReport::default(), Err(error)),
@@ -395,9 +417,9 @@ impl Engine {
                         error = %error,
                         "The sink's content could not be listed; it is compared next time."
                     );
-                    guarded(pass::pass(&unit, work.full)).await
+                    guarded(pass::pass(&unit, work.full)).instrument(span).await
                 }
-                None => guarded(pass::pass(&unit, work.full)).await,
+                None => guarded(pass::pass(&unit, work.full)).instrument(span).await,
             };
             let listed =
                 was_due.contains(&member.state.id) && !not_listed.contains(&member.state.id);
@@ -622,6 +644,21 @@ async fn plan_member(
     }
     super::pull::pull(unit, &rules, options.full).await?;
     plan::plan_only(unit, &rules).await
+}
+
+/// The roster that an allow list makes.
+fn listed(addresses: &[Address]) -> Roster {
+    Roster {
+        entries: addresses
+            .iter()
+            .filter_map(|address| CalendarRef::primary(address.as_str()).ok())
+            .map(|calendar| CalendarEntry {
+                calendar,
+                kind: CalendarKind::default(),
+            })
+            .collect(),
+        skipped: Vec::new(),
+    }
 }
 
 /// A connector that panics is in trouble with this calendar, and with no other.

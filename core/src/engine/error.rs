@@ -29,6 +29,14 @@ pub enum EngineError {
         /// What it cannot do.
         need: &'static str,
     },
+    /// Nobody says whose calendars belong to a sync.
+    #[error(
+        "sync `{sync}`: neither connection has a roster; name the addresses: `roster = {{ allow = [\"anna@example.org\"] }}`"
+    )]
+    NoRoster {
+        /// The sync.
+        sync: String,
+    },
     /// Two syncs write one sink whose records are all taken for ours.
     #[error(
         "syncs `{sync}` and `{rival}` both write `{connection}`, and each would delete what the other wrote; give both an allow list (`roster = {{ allow = [...] }}`) without common addresses"

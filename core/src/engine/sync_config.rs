@@ -22,13 +22,15 @@ pub enum Direction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RosterFrom {
-    /// The sink if it has a roster, else the source.
+    /// The sink if it has a roster, else the source if it has one, else the allow list.
     #[default]
     Auto,
     /// The source.
     Source,
     /// The sink.
     Sink,
+    /// The allow list: these addresses and no others.
+    Allow,
 }
 
 /// What becomes of a calendar's records on the sink when it leaves the roster.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use calbridge_core::clock::Clock;
-use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, OnLeave, SyncOptions};
+use calbridge_core::engine::{
+    ConnectionHandle, Engine, EngineError, OnLeave, RosterFrom, SyncOptions,
+};
 use calbridge_core::model::Address;
 
 use crate::systems::*;
@@ -226,7 +228,9 @@ async fn what_connections_cannot_do_is_told_before_a_run() {
     let error = refused(|_, _, writes| writes.sink = None).await;
     assert!(error.to_string().contains("writing"), "{error}");
     let error = refused(|_, _, writes| writes.roster = false).await;
-    assert!(error.to_string().contains("roster"), "{error}");
+    assert!(error.to_string().contains("allow = ["), "{error}");
+    let error = refused(|config, _, _| config.roster.from = RosterFrom::Source).await;
+    assert!(error.to_string().contains("a roster"), "{error}");
     let error =
         refused(|_, _, writes| writes.sink.as_mut().unwrap().idempotent_upsert = false).await;
     assert!(error.to_string().contains("safe creates"), "{error}");
@@ -235,4 +239,17 @@ async fn what_connections_cannot_do_is_told_before_a_run() {
     let error =
         refused(|config, _, _| config.direction = calbridge_core::engine::Direction::TwoWay).await;
     assert!(error.to_string().contains("two-way"), "{error}");
+}
+
+#[tokio::test]
+async fn an_allow_list_is_roster_enough() {
+    let mut config = sync_config();
+    config.roster.from = RosterFrom::Allow;
+    config.roster.allow = vec![Address::new(ANNA).unwrap()];
+    // The sink's own roster is not asked.
+    let world = World::with(&[BO], config, source_capabilities()).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sync_well().await;
+    assert_eq!(world.sink.ids(), ["a"]);
+    assert_eq!(world.sink.state.lock().unwrap().rosters, 0);
 }

@@ -90,12 +90,16 @@ pub(super) async fn live(
         return points;
     };
     let giver = match sync.roster.from {
-        RosterFrom::Source => source,
-        RosterFrom::Sink => sink,
-        RosterFrom::Auto if sink.capabilities.roster => sink,
-        RosterFrom::Auto => source,
+        RosterFrom::Source => Some(source),
+        RosterFrom::Sink => Some(sink),
+        RosterFrom::Allow => None,
+        RosterFrom::Auto => [sink, source]
+            .into_iter()
+            .find(|connection| connection.capabilities.roster),
     };
-    points.extend(in_roster(session, giver, address).await);
+    if let Some(giver) = giver {
+        points.extend(in_roster(session, giver, address).await);
+    }
     let calendar = match state {
         Some(state) => Some(state.calendar.clone()),
         None => CalendarRef::primary(address.as_str()).ok(),
