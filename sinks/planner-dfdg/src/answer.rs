@@ -139,12 +139,14 @@ fn faulted(fault: Fault) -> (Why, Error) {
             },
         ),
     };
-    let details = fault
+    // The texts are looked at and never repeated.
+    let said = fault
         .details
         .as_ref()
         .and_then(|details| details.message.as_deref());
-    if let Some(text) = details
-        && let Some(access) = codes::access(text)
+    if let Some(access) = said
+        .and_then(codes::access)
+        .or_else(|| codes::access(&fault.text))
     {
         let advice = match access {
             Access::NotOpened => {
@@ -157,12 +159,11 @@ fn faulted(fault: Fault) -> (Why, Error) {
                 "`request_user` is not what STAR has registered for the client certificate"
             }
         };
-        let text = codes::harmless(text).map_or_else(String::new, |text| format!(": {text}"));
         let error = Error::new(
             ErrorKind::Permission,
             Scope::Connection,
             code,
-            format!("{advice} ({message}{text})"),
+            format!("{advice} ({message})"),
         );
         return (Why::Access(access), error);
     }

@@ -96,8 +96,7 @@ pub(crate) enum Access {
 
 /// Words by which a refusal of access is known, in Danish and English; the first row that fits counts.
 ///
-/// The numbers of such faults are not published, so they cannot be gone by; the fault's own text is shown
-/// beside what is made of it.
+/// The numbers of such faults are not published, so they cannot be gone by.
 const ACCESS_WORDS: [(Access, &[&str]); 3] = [
     (
         Access::NotOpened,
@@ -128,12 +127,13 @@ const ACCESS_WORDS: [(Access, &[&str]); 3] = [
             "authority",
             "myndighed",
             "jobcenter",
+            "autoris",
         ],
     ),
 ];
 
 /// Words without which a fault is not about access at all: one about an event must not pass for one.
-const CREDENTIAL_WORDS: [&str; 4] = ["certifi", "authoris", "authoriz", "bemyndig"];
+const CREDENTIAL_WORDS: [&str; 5] = ["certifi", "authoris", "authoriz", "autoris", "bemyndig"];
 
 /// Whether a fault's text says that we may not act at all, rather than that something is wrong with an event.
 pub(crate) fn access(text: &str) -> Option<Access> {
@@ -146,17 +146,6 @@ pub(crate) fn access(text: &str) -> Option<Access> {
         .iter()
         .find(|(_, words)| has(words))
         .map(|(access, _)| *access)
-}
-
-/// A text of Planner's that names nobody, so that it can be shown.
-pub(crate) fn harmless(text: &str) -> Option<&str> {
-    const LIMIT: usize = 200;
-    let text = text.trim();
-    let good = !text.is_empty()
-        && !text.contains('@')
-        && text.chars().count() <= LIMIT
-        && !text.chars().any(char::is_control);
-    good.then_some(text)
 }
 
 /// Whether a fault's ErrorCode may be the refusal of an event.
@@ -231,6 +220,11 @@ mod tests {
                 "The user identifier does not match the certificate.",
                 Some(Access::WrongUser),
             ),
+            (
+                "Brugeren er ikke autoriseret til organisationen",
+                Some(Access::WrongAuthority),
+            ),
+            ("Ikke autoriseret", Some(Access::WrongAuthority)),
             ("The event could not be stored.", None),
             ("Jobcenter 10100 has no such resource", None),
             ("The calendar could not be opened", None),
@@ -238,8 +232,6 @@ mod tests {
         ] {
             assert_eq!(access(text), expected, "{text}");
         }
-        assert_eq!(harmless("no resource anna@x.dk"), None);
-        assert_eq!(harmless(" Too late. "), Some("Too late."));
     }
 
     #[test]

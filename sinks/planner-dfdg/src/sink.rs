@@ -333,8 +333,10 @@ impl Run<'_> {
                     receipt_code = receipt.code,
                     "Planner refused an event."
                 );
+                // Planner's own text may name persons; it is for searching with the debug level on.
+                tracing::debug!(message = receipt.message.as_deref(), "Planner's refusal.");
                 Outcome::Rejected {
-                    message: refusal(receipt, &prepared.remote.id),
+                    message: format!("Planner refuses the event with code {}", receipt.code),
                     code,
                 }
             }
@@ -432,15 +434,4 @@ fn later(error: &Error) -> Outcome {
 /// How ids are compared: as Planner compares them, without regard to letter case.
 fn folded(id: &str) -> String {
     id.to_lowercase()
-}
-
-/// What is told of a refusal. Planner's own text is repeated only where it names nobody.
-fn refusal(receipt: &EventReceipt, id: &str) -> String {
-    let code = receipt.code;
-    match receipt.message.as_deref().and_then(codes::harmless) {
-        Some(text) if !folded(text).contains(&folded(id)) => {
-            format!("Planner refuses the event with code {code}: {text}")
-        }
-        _ => format!("Planner refuses the event with code {code}"),
-    }
 }

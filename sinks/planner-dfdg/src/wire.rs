@@ -213,11 +213,11 @@ fn read_fault(fault: &Element) -> Fault {
     }
 }
 
-/// The reference id of a call, by which Planner's support finds it.
+/// The reference id of a call, by which Planner's support finds it. It is logged, so nothing but a GUID is one.
 pub(crate) fn reference(response: &Element) -> Option<String> {
     response
         .text_of("ServiceRequestLogReferenceIdentifier")
-        .map(str::to_owned)
+        .and_then(identifier)
 }
 
 /// The receipt of one event.

@@ -470,9 +470,11 @@ async fn answers_with_strange_details_are_taken_as_far_as_they_go() {
         let report = apply(&setup.open(), &creates(1)).await;
         assert_eq!(is_done(outcome(&report, 1)), done, "{fault}: {report:?}");
         assert!(done || outcome(&report, 1) == &Outcome::Unknown, "{fault}");
-        if fault == "missing-reference" {
-            assert_eq!(report.receipts[0].reference, None);
-        }
+        assert_eq!(
+            report.receipts[0].reference.is_none(),
+            fault.ends_with("reference"),
+            "{fault}"
+        );
     }
 }
 
@@ -531,4 +533,62 @@ async fn calls_that_the_server_finds_too_large_get_smaller() {
         }
     }
     assert_eq!(done, 15);
+}
+
+#[tokio::test]
+async fn planners_own_texts_are_never_repeated() {
+    const GUID: &str = "b6a7a5a2-54a2-4f0e-8a9d-6f2f8f1f7c10";
+    let names = "Certifikatet for Jens Hansen, 010190-1234 er ikke oprettet";
+    let good = |reference| receipts(reference, &[("event-1", 0, "")]);
+    for (status, body) in [
+        ("200 OK", receipts(GUID, &[("event-1", 7, names)])),
+        (
+            "200 OK",
+            receipts(GUID, &[("event-1", 7, "Borger 0101901234 er optaget")]),
+        ),
+        ("200 OK", good("ref for jens.hansen@kommune.example")),
+        ("500 Internal Server Error", soap_fault("x", Some(names))),
+        ("500 Internal Server Error", soap_fault(names, None)),
+        (
+            "500 Internal Server Error",
+            soap_fault("Hansen 0101901234", Some("Hansen 0101901234")),
+        ),
+    ] {
+        let mut setup = setup().await;
+        let (url, _) = canned(http(status, &body));
+        setup.settings["url"] = url.into();
+        let connection = setup.open();
+        let (logs, _guard) = logs();
+        let report = apply(&connection, &creates(1)).await;
+        let check = connection
+            .check(calbridge_core::connector::CheckScope {
+                now: at(NOW),
+                calendars: Vec::new(),
+            })
+            .await
+            .unwrap();
+        let told = format!("{report:?} {check:?} {}", logs.text());
+        assert!(told.contains("Planner"), "{told}");
+        for secret in ["Hansen", "hansen", "010190", "0101901234"] {
+            assert!(!told.contains(secret), "{secret}: {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_that_speaks_of_access_is_known_without_details_and_in_danish() {
+    for body in [
+        soap_fault("The certificate may not act for the organisation.", None),
+        soap_fault("x", Some("Brugeren er ikke autoriseret til organisationen")),
+        soap_fault("Ikke autoriseret", None),
+    ] {
+        let mut setup = setup().await;
+        let (url, asked) = canned(http("500 Internal Server Error", &body));
+        setup.settings["url"] = url.into();
+        let report = apply(&setup.open(), &creates(4)).await;
+        let trouble = report.trouble.unwrap();
+        assert_eq!(trouble.kind, ErrorKind::Permission, "{trouble}");
+        assert!(trouble.message.contains("jobcenter"), "{trouble}");
+        assert_eq!(asked.lock().unwrap().len(), 1, "no batch is cut for that");
+    }
 }
