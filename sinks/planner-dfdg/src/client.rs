@@ -1,7 +1,8 @@
 //! One call: the certificate and the pace.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use calbridge_core::connector::{Context, Error, ErrorKind, Receipt, Result, Scope};
 use calbridge_core::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -19,8 +20,13 @@ use crate::wire::{self, Caller, Operation, Request};
 
 /// After so long the certificate's files are read again, so that a renewed one is taken up.
 const RELOAD_AFTER: SignedDuration = SignedDuration::from_hours(1);
-/// So many calls that fail one after the other, for whatever calendars, are the connection's trouble.
-const CONNECTION_TROUBLE: u32 = 3;
+/// Calls of so many calendars that fail with none that goes well between are the connection's trouble. One
+/// calendar alone, however often it fails, is not.
+const CONNECTION_TROUBLE: usize = 3;
+/// So long a write waits for its turn; then the caller is told to come back.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+/// So long a listing waits for its turn: to give it up would lose the pages that are there already.
+const LIST_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Makes calls.
 #[derive(Debug)]
@@ -33,8 +39,8 @@ pub(crate) struct Client {
     loading: tokio::sync::Mutex<()>,
     permits: Semaphore,
     pace: Pace,
-    /// How many calls were answered badly, or not at all, since the last good answer.
-    bad_answers: AtomicU32,
+    /// Calendars whose calls were answered badly, or not at all, since the last good answer.
+    bad_answers: Mutex<HashSet<String>>,
 }
 
 /// An HTTP client with the certificate that was chosen.
@@ -99,7 +105,7 @@ impl Client {
             pace: Pace::per_minute(settings.calls_per_minute),
             session: RwLock::new(None),
             loading: tokio::sync::Mutex::new(()),
-            bad_answers: AtomicU32::new(0),
+            bad_answers: Mutex::new(HashSet::new()),
             settings,
             context,
         })
@@ -249,16 +255,16 @@ impl Client {
         let shutdown = &self.context.shutdown;
         let session = self.session().await.map_err(not_tried)?;
         self.admit(&session.facts).map_err(not_tried)?;
-        let permit = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Err(not_tried(stopping())),
-            permit = self.permits.acquire() => permit,
+        let patience = if operation == Operation::GetEvents {
+            LIST_PATIENCE
+        } else {
+            WRITE_PATIENCE
         };
-        let _permit = permit.map_err(|_| not_tried(stopping()))?;
+        // The turn comes before the permit: a listing that waits for its turn must not hold up writes.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Err(not_tried(stopping())),
-            turn = self.pace.turn() => turn.map_err(|wait| not_tried(
+            turn = self.pace.turn(patience) => turn.map_err(|wait| not_tried(
                 Error::new(
                     ErrorKind::Throttled,
                     Scope::Connection,
@@ -268,6 +274,12 @@ impl Client {
                 .retry_after(wait),
             ))?,
         }
+        let permit = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Err(not_tried(stopping())),
+            permit = self.permits.acquire() => permit,
+        };
+        let _permit = permit.map_err(|_| not_tried(stopping()))?;
 
         let started = self.now();
         let caller = Caller {
@@ -307,16 +319,16 @@ impl Client {
                     Ok(element) => Ok((element, date, server)),
                     Err(wrong) => {
                         let (why, error) = *wrong;
-                        return Err(Box::new(
-                            self.failed(operation, why, error, started, ended, events, date),
-                        ));
+                        return Err(Box::new(self.failed(
+                            operation, request, why, error, started, ended, events, date,
+                        )));
                     }
                 }
             }
         };
         match read {
             Ok((response, date, server)) => {
-                self.bad_answers.store(0, Ordering::Relaxed);
+                self.bad_answers().clear();
                 let reference = wire::reference(&response);
                 tracing::info!(
                     code = 6104,
@@ -340,15 +352,22 @@ impl Client {
                 })
             }
             Err((why, error)) => Err(Box::new(
-                self.failed(operation, why, error, started, ended, events, None),
+                self.failed(operation, request, why, error, started, ended, events, None),
             )),
         }
+    }
+
+    fn bad_answers(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.bad_answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     #[allow(clippy::too_many_arguments)]
     fn failed(
         &self,
         operation: Operation,
+        request: &Request<'_>,
         why: Why,
         mut error: Error,
         started: Timestamp,
@@ -358,11 +377,12 @@ impl Client {
     ) -> Failed {
         // What was asked may have been the reason: then it is the calendar's trouble, not the others'.
         if why.may_be_the_calendars()
-            && operation != Operation::GetResources
+            && let Some(address) = request.first_address()
             && error.kind != ErrorKind::Cancelled
         {
-            let in_a_row = self.bad_answers.fetch_add(1, Ordering::Relaxed) + 1;
-            if in_a_row < CONNECTION_TROUBLE {
+            let mut bad = self.bad_answers();
+            bad.insert(address.to_lowercase());
+            if bad.len() < CONNECTION_TROUBLE {
                 error.scope = Scope::Calendar;
             }
         }

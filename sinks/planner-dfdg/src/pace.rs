@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Longer than this no call waits for its turn; the caller is told to come back instead.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
 /// Spaces calls evenly, with room for a burst of a sixth of a minute's calls.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -31,19 +28,19 @@ impl Pace {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// How long it would take, if that is too long to wait here. No turn is taken then.
-    pub(crate) async fn turn(&self) -> Result<(), Duration> {
-        let at = self.reserve(Instant::now())?;
+    /// How long it would take, if that is longer than `patience`. No turn is taken then.
+    pub(crate) async fn turn(&self, patience: Duration) -> Result<(), Duration> {
+        let at = self.reserve(Instant::now(), patience)?;
         tokio::time::sleep_until(at).await;
         Ok(())
     }
 
-    fn reserve(&self, now: Instant) -> Result<Instant, Duration> {
+    fn reserve(&self, now: Instant, patience: Duration) -> Result<Instant, Duration> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = due.unwrap_or(now).max(now);
         let start = mine.checked_sub(self.slack).unwrap_or(now).max(now);
         let wait = start.saturating_duration_since(now);
-        if wait > LONGEST_WAIT {
+        if wait > patience {
             return Err(wait);
         }
         *due = Some(mine + self.interval);
@@ -56,20 +53,25 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(5);
+
     #[test]
     fn a_burst_passes_then_calls_are_spaced_and_then_refused() {
         let pace = Pace::per_minute(60);
         let now = Instant::now();
         for call in 0..=10 {
-            assert_eq!(pace.reserve(now), Ok(now), "{call}");
+            assert_eq!(pace.reserve(now, PATIENCE), Ok(now), "{call}");
         }
         for second in 1..=5 {
-            assert_eq!(pace.reserve(now), Ok(now + Duration::from_secs(second)));
+            assert_eq!(
+                pace.reserve(now, PATIENCE),
+                Ok(now + Duration::from_secs(second))
+            );
         }
-        assert_eq!(pace.reserve(now), Err(Duration::from_secs(6)));
+        assert_eq!(pace.reserve(now, PATIENCE), Err(Duration::from_secs(6)));
         // A refused call takes no turn.
-        assert_eq!(pace.reserve(now), Err(Duration::from_secs(6)));
+        assert_eq!(pace.reserve(now, PATIENCE), Err(Duration::from_secs(6)));
         let later = now + Duration::from_secs(60);
-        assert_eq!(pace.reserve(later), Ok(later));
+        assert_eq!(pace.reserve(later, PATIENCE), Ok(later));
     }
 }

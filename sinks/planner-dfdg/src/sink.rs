@@ -273,8 +273,28 @@ impl Run<'_> {
             }
         }
         let mut unanswered = 0;
-        for prepared in batch {
-            match by_id.remove(&folded(&prepared.remote.id)) {
+        let (exact, others): (Vec<_>, Vec<_>) = batch
+            .iter()
+            .partition(|prepared| by_id.contains_key(&folded(&prepared.remote.id)));
+        for prepared in exact {
+            if let Some(receipt) = by_id.remove(&folded(&prepared.remote.id)) {
+                self.settle(op, prepared, &receipt, at);
+            }
+        }
+        for prepared in &others {
+            // White space around an id may get lost or come in on the way.
+            let trimmed = folded(prepared.remote.id.trim());
+            let alone = others
+                .iter()
+                .filter(|other| folded(other.remote.id.trim()) == trimmed)
+                .count()
+                == 1;
+            let mut fitting = by_id.keys().filter(|id| id.trim() == trimmed);
+            let key = match (fitting.next(), fitting.next()) {
+                (Some(only), None) if alone => Some(only.clone()),
+                _ => None,
+            };
+            match key.and_then(|key| by_id.remove(&key)) {
                 Some(receipt) => self.settle(op, prepared, &receipt, at),
                 None => {
                     unanswered += 1;

@@ -85,6 +85,17 @@ pub(crate) enum Request<'a> {
     GetResources,
 }
 
+impl Request<'_> {
+    /// The mailbox that the request is about, or the first of several.
+    pub(crate) fn first_address(&self) -> Option<&str> {
+        match self {
+            Self::Write { address, .. } => Some(address),
+            Self::GetEvents { addresses, .. } => addresses.first().copied(),
+            Self::GetResources => None,
+        }
+    }
+}
+
 /// Writes the envelope of a request.
 pub(crate) fn envelope(operation: Operation, caller: &Caller<'_>, request: &Request<'_>) -> String {
     let name = operation.name();

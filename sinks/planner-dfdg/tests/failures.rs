@@ -592,3 +592,14 @@ async fn a_fault_that_speaks_of_access_is_known_without_details_and_in_danish() 
         assert_eq!(asked.lock().unwrap().len(), 1, "no batch is cut for that");
     }
 }
+
+#[tokio::test]
+async fn one_calendar_that_always_fails_is_not_the_connections_trouble() {
+    let setup = setup().await;
+    setup.fault("CreateEvents*all=fault-details:4711");
+    let connection = setup.open();
+    for _ in 0..4 {
+        let report = apply(&connection, &creates(1)).await;
+        assert_eq!(report.trouble.unwrap().scope, Scope::Calendar);
+    }
+}

@@ -368,3 +368,31 @@ async fn k116_a_roster_that_cannot_be_had_is_an_error() {
         assert_eq!(error.code, code, "{fault}: {error}");
     }
 }
+
+#[tokio::test]
+async fn an_inventory_waits_for_its_turn_under_a_low_pace() {
+    let mut setup = setup().await;
+    // The third call is due after seven seconds.
+    setup.settings["calls_per_minute"] = 7.into();
+    setup.settings["calendars_per_inventory"] = 1.into();
+    let connection = setup.open();
+    let pages = pages(&connection, &[ANNA, BO, CARL]).await.unwrap();
+    assert_eq!(complete(&pages), set(&[ANNA, BO, CARL]));
+}
+
+#[tokio::test]
+async fn an_address_with_markup_is_escaped_and_listed() {
+    const MARKUP: &str = "a&b@x.dk";
+    let setup = setup_with(|options| {
+        options
+            .resources
+            .push(Resource::case_worker("Markup", MARKUP));
+    })
+    .await;
+    let connection = setup.open();
+    let report = apply_to(&connection, MARKUP, &[create(1, "uid-1")]).await;
+    assert!(is_done(outcome(&report, 1)), "{report:?}");
+    assert!(setup.planner.event(MARKUP, "uid-1").is_some());
+    let pages = pages(&connection, &[MARKUP]).await.unwrap();
+    assert_eq!(all(&pages).len(), 1);
+}

@@ -503,3 +503,26 @@ async fn batches_carry_no_more_events_than_agreed() {
     assert_eq!(report.receipts.len(), 3);
     assert_eq!(report.outcomes[9].receipt, Some(2));
 }
+
+#[tokio::test]
+async fn receipts_whose_ids_have_white_space_around_them_are_matched_if_only_one_fits() {
+    const GUID: &str = "b6a7a5a2-54a2-4f0e-8a9d-6f2f8f1f7c10";
+    for (ids, done) in [
+        (&["\n  EVENT-1\n", "event-2"][..], true),
+        (&[" event-1", "event-1  ", "event-2"], false),
+    ] {
+        let mut setup = setup().await;
+        let answers: Vec<_> = ids.iter().map(|id| (*id, 0, "")).collect();
+        let (url, asked) = canned(http("200 OK", &receipts(GUID, &answers)));
+        setup.settings["url"] = url.into();
+        let report = apply(&setup.open(), &creates(2)).await;
+        assert_eq!(is_done(outcome(&report, 1)), done, "{report:?}");
+        assert!(done || outcome(&report, 1) == &Outcome::Unknown);
+        assert!(is_done(outcome(&report, 2)));
+        assert!(
+            asked.lock().unwrap()[0]
+                .to_lowercase()
+                .contains("content-type: text/xml; charset=utf-8\r\n")
+        );
+    }
+}
