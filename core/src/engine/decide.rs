@@ -12,7 +12,7 @@
 //! | 6 | record on the sink, agreed | past, unchanged | nothing |
 //! | 7 | record on the sink, source as agreed, sink as agreed | present | nothing |
 //! | 8 | record on the sink, source changed | present | update |
-//! | 9 | record on the sink, sink changed | present | put back |
+//! | 9 | record on the sink, sink changed by a minute or more | present | put back |
 //! | 10 | record on the sink, nothing agreed, same content | present, past | adopt |
 //! | 11 | record on the sink, nothing agreed, other or unknown content | present | update |
 //! | 12 | no record, never known, starts early enough | present | create |
@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use super::project::{Absence, Desired};
 use super::{Fingerprinter, OnSink, Prints, Row};
 use crate::connector::Op;
-use crate::model::Content;
+use crate::model::{Content, Field};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// What the planner knows besides the row.
@@ -258,7 +259,9 @@ fn present(
             (Some(agreed), _) if !as_agreed(&agreed.source, &content, context) => {
                 decision(Intent::Update { content }, Reason::SourceChanged)
             }
-            (Some(agreed), Some(held)) if !same(&agreed.sink, held, context) => {
+            (Some(agreed), Some(held))
+                if !same(&agreed.sink, held, context) && !is_rounded(held, &content, context) =>
+            {
                 decision(Intent::PutBack { content }, Reason::SinkChanged)
             }
             (Some(_), Some(_)) => decision(Intent::Nothing, Reason::InStep),
@@ -276,6 +279,18 @@ fn present(
 #[must_use]
 pub fn print(content: &Content, context: &DecideContext<'_>) -> Prints {
     context.prints.of(content, context.wall_clock)
+}
+
+/// Whether the sink holds what is desired but for less than a minute: it rounds or cuts seconds, and would do
+/// so again. Putting that back would never end.
+fn is_rounded(held: &Content, desired: &Content, context: &DecideContext<'_>) -> bool {
+    let differing = print(held, context).differing(&print(desired, context));
+    let zone = context.wall_clock.cloned().unwrap_or(TimeZone::UTC);
+    let (held, desired) = (held.time.wall_in(&zone), desired.time.wall_in(&zone));
+    let near = |a: DateTime, b: DateTime| a.duration_since(b).as_secs().abs() < 60;
+    differing.iter().all(|field| *field == Field::Time)
+        && near(held.start, desired.start)
+        && near(held.end, desired.end)
 }
 
 /// Whether what is desired is what was agreed, with no field that was not yet known then.

@@ -1007,3 +1007,21 @@ async fn a_legitimately_emptied_calendar_is_released_by_an_operator() {
     world.sync_well().await;
     assert!(world.sink.ids().is_empty(), "{:?}", world.sink.ids());
 }
+
+#[tokio::test]
+async fn a_sink_that_cuts_seconds_is_not_written_for_ever() {
+    let world = World::new(&[ANNA]).await;
+    world.sink.answer(|a| a.whole_minutes = true);
+    world.source.put(ANNA, event("a", "2026-12-01 10:00:30"));
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["create a"]);
+    for _ in 0..6 {
+        world.forward(4);
+        world.sync_with(reconcile()).await;
+    }
+    assert!(world.sink.writes().is_empty());
+    // A second's change on the source is sent all the same.
+    world.source.put(ANNA, event("a", "2026-12-01 10:00:31"));
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["update a"]);
+}
