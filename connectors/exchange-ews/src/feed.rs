@@ -20,12 +20,16 @@ use crate::error::WireError;
 use crate::request::{self, SYNC_PAGE};
 use crate::response::{ChangeKind, ItemType, Message};
 use crate::source::{Expands, Inner};
+use crate::window::Belief;
 
 /// The most pages of one walk: far more than any mailbox has items for.
 const MAX_PAGES: usize = 20_000;
 
 /// After so many pages in a row without a change, none of them the last, the server is going round in circles.
 const MAX_EMPTY_PAGES: usize = 3;
+
+/// How many masters of a walk are remembered.
+const MASTERS: usize = 4;
 
 /// How often a window is read anew because the calendar changed meanwhile.
 const ATTEMPTS: usize = 3;
@@ -47,11 +51,25 @@ pub(crate) struct Bookmark {
     newest: Option<Timestamp>,
 }
 
+impl Bookmark {
+    /// Whether changed exceptions may leave no trace in SyncFolderItems: not where the server is known to
+    /// expand, or has nothing to expand.
+    fn hides_changes(&self) -> bool {
+        match self.expands {
+            Expands::Yes => false,
+            Expands::No => true,
+            Expands::Unknown => self.series,
+        }
+    }
+}
+
 /// What a walk through SyncFolderItems found.
 struct Walk {
     state: String,
     changed: bool,
     series: bool,
+    /// Some masters, to prove by them whether the server expands.
+    masters: Vec<String>,
 }
 
 /// What came of reading a window.
@@ -125,11 +143,11 @@ impl Inner {
             .cursor
             .as_ref()
             .and_then(|cursor| serde_json::from_str(&cursor.0).ok());
-        let (mut mark, mut dirty) = self.walk_from(request, known).await?;
+        let (mut mark, mut dirty, masters) = self.walk_from(request, known).await?;
         if mark.expands == Expands::Unknown {
             mark.expands = self.expands();
         }
-        if !dirty && !request.full && mark.expands == Expands::No {
+        if !dirty && !request.full && mark.hides_changes() {
             // There, changed exceptions leave no trace in SyncFolderItems. What is deleted does.
             dirty = self.newest(request, &mark.folder).await? > mark.newest;
         }
@@ -143,7 +161,7 @@ impl Inner {
             };
             for window in windows {
                 match self
-                    .read_still(request, &mut mark, window, whole, &mut changes)
+                    .read_still(request, &mut mark, &masters, window, whole, &mut changes)
                     .await?
                 {
                     Still::Complete => changes.push_back(Change::Snapshot { covered: window }),
@@ -177,16 +195,21 @@ impl Inner {
         &self,
         request: &ChangesRequest,
         mark: &mut Bookmark,
+        masters: &[String],
         window: Window,
         whole: bool,
         changes: &mut VecDeque<Change>,
     ) -> Result<Still> {
         for attempt in 1..=ATTEMPTS {
+            let belief = Belief {
+                expands: mark.expands,
+                series: mark.series,
+                masters,
+            };
             let read = self
-                .read_window(request, &mark.folder, window, mark.expands, mark.series)
+                .read_window(request, &mark.folder, window, belief)
                 .await?;
-            mark.expands = read.expands;
-            self.learn(read.expands);
+            let mut verdict = read.verdict;
             let mut moved = !whole && mark.newest.is_some() && read.newest > mark.newest;
             if read.newest.is_some() {
                 mark.newest = read.newest;
@@ -196,11 +219,21 @@ impl Inner {
                     .walk(request, &mark.folder, Some(mark.state.clone()))
                     .await?;
                 moved |= walk.changed;
+                if walk.changed {
+                    // What was seen of a calendar that was changing proves nothing.
+                    verdict = None;
+                } else if read.no_series {
+                    mark.series = false;
+                }
                 // The older state stays in the cursor where this is the last attempt.
                 if !walk.changed || !whole || attempt < ATTEMPTS {
                     mark.state = walk.state;
                     mark.series |= walk.series;
                 }
+            }
+            if let Some(verdict) = verdict {
+                mark.expands = verdict;
+                self.learn(verdict);
             }
             if moved && !whole {
                 return Ok(Still::Changed);
@@ -224,7 +257,7 @@ impl Inner {
         &self,
         request: &ChangesRequest,
         known: Option<Bookmark>,
-    ) -> Result<(Bookmark, bool)> {
+    ) -> Result<(Bookmark, bool, Vec<String>)> {
         let mut folder = None;
         if let Some(known) = known {
             match self
@@ -237,7 +270,7 @@ impl Inner {
                         series: known.series || walk.series,
                         ..known
                     };
-                    return Ok((mark, walk.changed));
+                    return Ok((mark, walk.changed, walk.masters));
                 }
                 // A restored or moved mailbox. What is known is kept; the window decides.
                 Err(error) if error.kind == ErrorKind::CursorExpired => {
@@ -270,7 +303,7 @@ impl Inner {
             series: walk.series,
             newest: None,
         };
-        Ok((mark, true))
+        Ok((mark, true, walk.masters))
     }
 
     /// The folder's id. Fails where it may not be read.
@@ -289,6 +322,7 @@ impl Inner {
             state: String::new(),
             changed: false,
             series: false,
+            masters: Vec::new(),
         };
         let mut state = state;
         let mut empty = 0;
@@ -357,10 +391,15 @@ fn take(walk: &mut Walk, page: &Message) {
             ChangeKind::Create | ChangeKind::Update => {
                 if change.item.is_appointment() {
                     walk.changed = true;
-                    walk.series |= change
+                    // A type that is not told may be any.
+                    let series = change
                         .item
                         .item_type
                         .is_none_or(|t| t == ItemType::RecurringMaster);
+                    walk.series |= series;
+                    if series && walk.masters.len() < MASTERS {
+                        walk.masters.push(change.item.id.clone());
+                    }
                 }
             }
         }

@@ -155,6 +155,11 @@ pub(crate) struct Exception {
 }
 
 impl Item {
+    /// Whether it is the master of a series.
+    pub(crate) fn is_master(&self) -> bool {
+        self.item_type == Some(ItemType::RecurringMaster)
+    }
+
     /// Whether it is an appointment: IPM.Appointment and its subclasses, and the class of exceptions. A
     /// calendar folder may hold notes, messages and requests too.
     pub(crate) fn is_appointment(&self) -> bool {

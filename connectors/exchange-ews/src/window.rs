@@ -7,7 +7,7 @@ use calbridge_core::model::{CalendarRef, Event, Field, FieldSet, Window};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::WireError;
-use crate::map::{Mapped, Mapper, unreadable_because};
+use crate::map::{Mapped, Mapper, to_instant, uid, unreadable_because};
 use crate::request::{self, FIND_PAGE, Properties};
 use crate::response::{Item, ItemType};
 use crate::series::{Series, overlaps, widened};
@@ -17,18 +17,35 @@ use crate::source::{Expands, Inner};
 const LONGEST_VIEW: SignedDuration = SignedDuration::from_hours(700 * 24);
 /// Below this a range is not halved any more.
 const SHORTEST_VIEW: SignedDuration = SignedDuration::from_mins(1);
+/// How many masters are tried to prove whether the server expands series.
+const PROOFS: usize = 4;
 /// How often a listing begins anew because the folder changed under it.
 const LISTING_ATTEMPTS: usize = 3;
 
 /// What reading a window gave.
 pub(crate) struct Read {
     pub(crate) changes: Vec<Change>,
-    pub(crate) expands: Expands,
+    /// What was proven about the server's expansion.
+    pub(crate) verdict: Option<Expands>,
     /// Whether it took several requests, between which an event may have moved from a part still to be read
     /// to one already read.
     pub(crate) torn: bool,
     /// The greatest time of change, where a listing told.
     pub(crate) newest: Option<Timestamp>,
+    /// The masters of a listing.
+    pub(crate) masters: Vec<String>,
+    /// Whether a listing showed that there is none.
+    pub(crate) no_series: bool,
+}
+
+/// What is known before a window is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Belief<'a> {
+    pub(crate) expands: Expands,
+    /// Whether the folder ever showed a series.
+    pub(crate) series: bool,
+    /// Ids of some of its masters.
+    pub(crate) masters: &'a [String],
 }
 
 /// All items of a folder.
@@ -44,43 +61,36 @@ impl Inner {
         request: &ChangesRequest,
         folder: &str,
         window: Window,
-        expands: Expands,
-        series: bool,
+        belief: Belief<'_>,
     ) -> Result<Read> {
-        if expands == Expands::No {
-            return self.read_listing(request, folder, window, expands).await;
+        // A server may be replaced or mended: what it could not do is tried again from time to time.
+        let prove = match belief.expands {
+            Expands::Yes => false,
+            Expands::No => request.full,
+            Expands::Unknown => belief.series,
+        };
+        let mut expands = belief.expands;
+        let mut verdict = None;
+        if prove {
+            verdict = self.prove(request, folder, belief.masters).await?;
+            expands = verdict.unwrap_or(expands);
+        }
+        if expands == Expands::No || (expands == Expands::Unknown && belief.series) {
+            let listed = self.read_listing(request, folder, window).await?;
+            if !prove || verdict.is_some() {
+                return Ok(Read { verdict, ..listed });
+            }
+            verdict = self.prove(request, folder, &listed.masters).await?;
+            if verdict != Some(Expands::Yes) {
+                return Ok(Read { verdict, ..listed });
+            }
         }
         let (items, torn) = self.view(request, folder, window).await?;
-        let of = |wanted: &[ItemType]| {
-            items
-                .iter()
-                .any(|item| item.item_type.is_some_and(|t| wanted.contains(&t)))
-        };
-        if of(&[ItemType::RecurringMaster]) {
-            tracing::info!(
-                calendar = request.calendar.handle(),
-                "The server does not expand series; calbridge does."
-            );
-            return self
-                .read_listing(request, folder, window, Expands::No)
-                .await;
-        }
-        let mut known = expands;
-        let occurrences = items.iter().any(|item| item.recurrence_id.is_some());
-        if occurrences || of(&[ItemType::Occurrence, ItemType::Exception]) {
-            known = Expands::Yes;
-        }
-        if known == Expands::Unknown && series {
-            // There are series and the view shows none: either none has an occurrence here, or the server
-            // does not expand them. Our own expansion tells.
-            let read = self.read_listing(request, folder, window, known).await?;
-            let any = read.changes.iter().any(|change| match change {
-                Change::Item(event) => event.group.is_some(),
-                _ => false,
-            });
+        if items.iter().any(Item::is_master) {
+            let listed = self.read_listing(request, folder, window).await?;
             return Ok(Read {
-                expands: if any { Expands::No } else { known },
-                ..read
+                verdict: Some(Expands::No),
+                ..listed
             });
         }
         let changes = self
@@ -88,10 +98,74 @@ impl Inner {
             .await?;
         Ok(Read {
             changes,
-            expands: known,
+            verdict,
             torn,
             newest: None,
+            masters: Vec::new(),
+            no_series: false,
         })
+    }
+
+    /// Asks the server for the first occurrence of a master that is known: the master in a view proves that
+    /// it does not expand, an occurrence of that very series that it does. Anything else proves nothing: the
+    /// first occurrence may be moved or deleted, and an occurrence of another series may be an item of its
+    /// own, invited alone.
+    async fn prove(
+        &self,
+        request: &ChangesRequest,
+        folder: &str,
+        masters: &[String],
+    ) -> Result<Option<Expands>> {
+        let calendar = &request.calendar;
+        let ids = masters.get(..masters.len().min(PROOFS)).unwrap_or(masters);
+        let properties = Properties::details(&FieldSet::times());
+        let masters = self.get_items(calendar, ids, &properties).await?;
+        let mapper = Mapper {
+            zones: &self.zones,
+            fields: &request.fields,
+        };
+        for master in masters.into_iter().flatten().filter(Item::is_master) {
+            let zone = self
+                .zones
+                .find(master.zone_id.as_deref(), master.zone.as_ref());
+            let zone = mapper.zone_or_home(zone.as_ref());
+            let moment = SignedDuration::from_mins(1);
+            let range = master
+                .start
+                .and_then(|at| to_instant(&zone, at))
+                .and_then(|start| {
+                    let from = start.checked_sub(moment).ok()?;
+                    Window::new(from, start.checked_add(moment).ok()?).ok()
+                });
+            let (Some(range), Some(uid)) = (range, uid(&master)) else {
+                continue;
+            };
+            let body = request::calendar_view(folder, &Properties::view(&FieldSet::times()), range);
+            let view = match self.client.single(&calendar.address, &body).await {
+                Ok(view) => view,
+                Err(error) if error.kind == ErrorKind::Rejected => continue,
+                Err(error) => return Err(error),
+            };
+            if view.items.iter().any(Item::is_master) {
+                tracing::info!(
+                    calendar = calendar.handle(),
+                    "The server does not expand series; calbridge does."
+                );
+                return Ok(Some(Expands::No));
+            }
+            let own = |item: &Item| {
+                let occurrence = match item.item_type {
+                    Some(ItemType::Occurrence | ItemType::Exception) => true,
+                    None => item.recurrence_id.is_some(),
+                    Some(_) => false,
+                };
+                occurrence && item.uid.as_deref() == Some(uid.as_str())
+            };
+            if view.items.iter().any(own) {
+                return Ok(Some(Expands::Yes));
+            }
+        }
+        Ok(None)
     }
 
     /// CalendarView over the window, in as many ranges as it takes.
@@ -121,10 +195,7 @@ impl Inner {
                         continue;
                     }
                     answers += 1;
-                    let expands = message
-                        .items
-                        .iter()
-                        .all(|item| item.item_type != Some(ItemType::RecurringMaster));
+                    let expands = message.items.iter().all(|item| !item.is_master());
                     if !expands {
                         // The rest is of no use: the folder will be listed.
                         return Ok((message.items, true));
@@ -222,7 +293,6 @@ impl Inner {
         request: &ChangesRequest,
         folder: &str,
         window: Window,
-        expands: Expands,
     ) -> Result<Read> {
         let calendar = &request.calendar;
         let listing = self.listing(request, folder).await?;
@@ -230,7 +300,7 @@ impl Inner {
             .items
             .into_iter()
             .filter(Item::is_appointment)
-            .partition(|item| item.item_type == Some(ItemType::RecurringMaster));
+            .partition(Item::is_master);
         // Only what can belong to the window is looked at any closer.
         let singles: Vec<Item> = singles
             .into_iter()
@@ -243,9 +313,10 @@ impl Inner {
             zones: &self.zones,
             fields: &request.fields,
         };
-        let ids: Vec<String> = masters.iter().map(|item| item.id.clone()).collect();
+        let ids_of_masters: Vec<String> = masters.iter().map(|item| item.id.clone()).collect();
+        let properties = Properties::series(&request.fields);
         let read = self
-            .get_items(calendar, &ids, &Properties::series(&request.fields))
+            .get_items(calendar, &ids_of_masters, &properties)
             .await?;
         let mut whole = Vec::new();
         for (listed, master) in masters.iter().zip(read) {
@@ -272,9 +343,11 @@ impl Inner {
         }
         Ok(Read {
             changes,
-            expands,
+            verdict: None,
             torn: true,
             newest: listing.newest,
+            no_series: ids_of_masters.is_empty(),
+            masters: ids_of_masters,
         })
     }
 

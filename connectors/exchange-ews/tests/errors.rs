@@ -484,6 +484,16 @@ async fn many(adjust: impl FnOnce(&mut serde_json::Value)) -> Bench {
             )
             .unwrap();
     }
+    // Another calendar shows that the server does not expand: what follows asks for the items alone.
+    let weekly = Recurrence {
+        pattern: Pattern::Daily { interval: 7 },
+        start: date(2026, 12, 1),
+        range: Range::NoEnd,
+    };
+    let series = busy("2026-12-01T09:00", "2026-12-01T10:00").repeating(weekly);
+    bench.exchange.create(common::BO, series).unwrap();
+    bench.read_true(request(common::BO, winter())).await;
+    bench.exchange.ledger().clear();
     bench
 }
 

@@ -1,0 +1,220 @@
+//! Whether a server expands series is believed on proof alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+#[path = "common/script.rs"]
+mod script;
+
+use common::{ANNA, BO, after, read, request, window};
+use script::{Script, ZONE, created, folder, found, got, item, master, sync};
+
+fn december() -> calbridge_core::model::Window {
+    window("2026-12-01T00:00", "2026-12-31T00:00")
+}
+
+/// An instance that was invited alone, with what only occurrences have.
+fn orphan(kind: &str) -> String {
+    item(
+        "O",
+        kind,
+        "2026-12-02T08:00:00Z",
+        "2026-12-02T09:00:00Z",
+        &format!("{ZONE}<t:RecurrenceId>2026-12-02T08:00:00Z</t:RecurrenceId>"),
+    )
+}
+
+#[tokio::test]
+async fn an_orphan_with_a_recurrence_id_proves_no_expansion() {
+    for kind in ["Single", "Occurrence", "Exception"] {
+        let server = Script::start(move |body, _| {
+            if body.contains("GetFolder") {
+                return folder("F");
+            }
+            if body.contains("<m:SyncFolderItems>") {
+                let all = created("M", "RecurringMaster") + &created("O", kind);
+                return sync(
+                    "s1",
+                    if body.contains("<m:SyncState>") {
+                        ""
+                    } else {
+                        &all
+                    },
+                );
+            }
+            if body.contains("CalendarView") {
+                // The first instance is in neither view.
+                return found(&[orphan(kind)]);
+            }
+            if body.contains("FindItem") {
+                return found(&[orphan(kind), master("")]);
+            }
+            got(&[master("")])
+        })
+        .await;
+        let connection = server.connect();
+        let feed = read(connection.as_ref(), request(ANNA, december()))
+            .await
+            .unwrap();
+        assert_eq!(feed.events.len(), 5, "{kind}: the series and the orphan");
+        assert!(!feed.cursor.unwrap().0.contains("yes"), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_calendar_seems_to_show_is_not_believed_of_another() {
+    let server = Script::start(move |body, _| {
+        let anna = body.contains(ANNA);
+        if body.contains("GetFolder") {
+            return folder(if anna { "FA" } else { "FB" });
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            let change = if anna {
+                created("O", "Exception")
+            } else {
+                created("M", "RecurringMaster")
+            };
+            let first = !body.contains("<m:SyncState>");
+            return sync("s1", if first { &change } else { "" });
+        }
+        if body.contains("CalendarView") {
+            return found(
+                if anna {
+                    vec![orphan("Exception")]
+                } else {
+                    vec![]
+                }
+                .as_slice(),
+            );
+        }
+        if body.contains("FindItem") {
+            return found(&[if anna {
+                orphan("Exception")
+            } else {
+                master("")
+            }]);
+        }
+        got(&[master("")])
+    })
+    .await;
+    let connection = server.connect();
+    let _ = read(connection.as_ref(), request(ANNA, december()))
+        .await
+        .unwrap();
+    let bo = read(connection.as_ref(), request(BO, december()))
+        .await
+        .unwrap();
+    assert_eq!(bo.events.len(), 4);
+}
+
+#[tokio::test]
+async fn a_series_that_appears_while_it_is_read_does_not_make_exchange_a_server_that_does_not_expand()
+ {
+    let occurrences = || -> Vec<String> {
+        ["07", "14", "21", "28"]
+            .iter()
+            .enumerate()
+            .map(|(number, day)| {
+                let start = format!("2026-12-{day}T08:00:00Z");
+                let more = format!("{ZONE}<t:RecurrenceId>{start}</t:RecurrenceId>");
+                let end = format!("2026-12-{day}T09:00:00Z");
+                item(&format!("NEW.{number}"), "Occurrence", &start, &end, &more)
+            })
+            .collect()
+    };
+    let new = || {
+        item(
+            "NEW",
+            "RecurringMaster",
+            "2026-12-07T08:00:00Z",
+            "2026-12-07T09:00:00Z",
+            &format!(
+                "{ZONE}<t:LastModifiedTime>2026-11-20T08:00:00Z</t:LastModifiedTime>{}",
+                script::mondays()
+            ),
+        )
+    };
+    let server = Script::start(move |body, number| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            // An old series without occurrences in the window is known.
+            return if !body.contains("<m:SyncState>") {
+                sync("s1", &created("OLD", "RecurringMaster"))
+            } else if body.contains(">s1<") {
+                sync("s2", &created("NEW", "RecurringMaster"))
+            } else {
+                sync("s2", "")
+            };
+        }
+        if body.contains("CalendarView") {
+            // The new series comes after the first view.
+            return if number < 5 {
+                found(&[])
+            } else {
+                found(&occurrences())
+            };
+        }
+        if body.contains("FindItem") {
+            return found(&[new()]);
+        }
+        if body.contains(r#"Id="OLD""#) {
+            return got(&[item(
+                "OLD",
+                "RecurringMaster",
+                "2020-01-06T08:00:00Z",
+                "2020-01-06T09:00:00Z",
+                ZONE,
+            )]);
+        }
+        got(&[new()])
+    })
+    .await;
+    let connection = server.connect();
+    let first = request(ANNA, december());
+    let feed = read(connection.as_ref(), first.clone()).await.unwrap();
+    assert_eq!(feed.events.len(), 4);
+    let cursor = feed.cursor.clone().unwrap().0;
+    assert!(!cursor.contains("\"no\""), "{cursor}");
+    // The new series' creation is still to be told.
+    let first = after(&feed, &first);
+    let feed = read(connection.as_ref(), first.clone()).await.unwrap();
+    assert_eq!(feed.events.len(), 4);
+    server.clear();
+    let quiet = read(connection.as_ref(), after(&feed, &first))
+        .await
+        .unwrap();
+    assert!(quiet.snapshots.is_empty());
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn that_a_server_does_not_expand_is_tested_again_by_full_reads() {
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            return sync("s1", "");
+        }
+        if body.contains("CalendarView") {
+            let start = "2026-01-05T08:00:00Z";
+            let more = format!("{ZONE}<t:RecurrenceId>{start}</t:RecurrenceId>");
+            let end = "2026-01-05T09:00:00Z";
+            return found(&[item("M.0", "Occurrence", start, end, &more)]);
+        }
+        if body.contains("FindItem") {
+            return found(&[master("")]);
+        }
+        got(&[master("")])
+    })
+    .await;
+    let connection = server.connect();
+    let mut full = request(ANNA, december());
+    let cursor = r#"{"folder":"F","state":"s1","expands":"no","series":true}"#;
+    full.cursor = Some(calbridge_core::connector::Cursor(cursor.into()));
+    full.covered.add(december());
+    full.full = true;
+    let feed = read(connection.as_ref(), full).await.unwrap();
+    assert!(feed.cursor.unwrap().0.contains(r#""expands":"yes""#));
+}
