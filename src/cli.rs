@@ -207,7 +207,7 @@ pub(crate) struct SandboxArgs {
     /// A folder with one ADDRESS.ics per mailbox.
     #[arg(long, value_name = "DIR")]
     pub(crate) seed: Option<PathBuf>,
-    /// Something that goes wrong: OPERATION[@MAILBOX][#NTH][*COUNT]=KIND[:ARGUMENT]. May be given several
+    /// Something that goes wrong: OPERATION@MAILBOX#NTH*COUNT=KIND:ARGUMENT, of which only OPERATION and KIND are needed. May be given several
     /// times.
     #[arg(long, value_name = "SPEC")]
     pub(crate) fault: Vec<String>,

@@ -443,7 +443,12 @@ async fn of_many_creates_at_one_time_one_is_effective() {
         .collect();
     codes.sort_unstable();
     assert_eq!(codes.first(), Some(&0));
-    assert!(codes.iter().skip(1).all(|code| *code == receipt_code::EXISTS));
+    assert!(
+        codes
+            .iter()
+            .skip(1)
+            .all(|code| *code == receipt_code::EXISTS)
+    );
     assert_eq!(planner.effective_creates("same"), 1);
     assert_eq!(planner.ledger().len(), 20);
 }

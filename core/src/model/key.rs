@@ -172,10 +172,16 @@ mod tests {
     #[test]
     fn a_hostile_wrapped_uid_is_no_empty_key() {
         let wrapped = |bytes: &str| {
-            format!("{GLOBAL_OBJECT_ID}{}0F000000{WRAPPED_UID}{bytes}", "00".repeat(20))
+            format!(
+                "{GLOBAL_OBJECT_ID}{}0F000000{WRAPPED_UID}{bytes}",
+                "00".repeat(20)
+            )
         };
         let blank = EventKey::new(&wrapped("01200200"), None).unwrap();
-        let nested: String = wrapped("414243").bytes().map(|b| format!("{b:02x}")).collect();
+        let nested: String = wrapped("414243")
+            .bytes()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         for key in [blank, EventKey::new(&wrapped(&nested), None).unwrap()] {
             assert!(!key.uid().trim().is_empty());
             assert_eq!(EventKey::new(key.uid(), None).unwrap(), key);
