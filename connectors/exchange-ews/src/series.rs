@@ -12,7 +12,7 @@ use crate::map::{
     BAD_VALUE, Mapper, Unfit, group_of, key, local, nearest_date, to_instant, unreadable,
     unreadable_because,
 };
-use crate::response::{Exception, Item};
+use crate::response::{Exception, Item, WireTime};
 use crate::zones::{iana_name, instant};
 
 /// How far the days of whole-day events may lie outside a range of instants, for the zones of the world.
@@ -21,6 +21,9 @@ pub(crate) const DAY_MARGIN: SignedDuration = SignedDuration::from_hours(14);
 /// The longest occurrence that is believed. One that is longer than the way to the next overlaps it; this long,
 /// a daily one would do so thousands of times, which no calendar means.
 const LONGEST: SignedDuration = SignedDuration::from_hours(5 * 366 * 24);
+
+/// How far a told time may lie from the occurrence that it names, for the changes of the clock.
+const NEAR: SignedDuration = SignedDuration::from_hours(2);
 
 /// Between a master's id and the date of an occurrence that was expanded by us. No EWS id contains it.
 const DATE_MARK: char = '#';
@@ -122,25 +125,59 @@ impl<'a> Series<'a> {
         series.deleted = master
             .deleted
             .iter()
-            .filter_map(|at| series.date_of(local(&series.zone, *at)))
+            .filter_map(|at| series.date_of(*at))
             .collect();
         series.exceptions = master
             .exceptions
             .iter()
-            .filter_map(|exception| {
-                let original = exception.original?;
-                Some((series.date_of(local(&series.zone, original))?, exception))
-            })
+            .filter_map(|exception| Some((series.date_of(exception.original?)?, exception)))
             .collect();
         Ok(series)
     }
 
-    fn date_of(&self, wall: DateTime) -> Option<Date> {
+    /// The date of the occurrence that a server names by a time: its start, or the midnight before it. Some
+    /// servers reckon all times of a series with the offset from UTC that was in force at the series' start, so
+    /// that they are an hour off in the other half of the year. The nearest of all these is meant.
+    fn date_of(&self, told: WireTime) -> Option<Date> {
+        let wall = local(&self.zone, told);
         if self.all_day {
-            nearest_date(wall)
-        } else {
-            Some(wall.date())
+            return nearest_date(wall);
         }
+        let near = || {
+            let Some(Ok(rule)) = &self.master.recurrence else {
+                return None;
+            };
+            let told = to_instant(&self.zone, told)?;
+            let first = wall.date().yesterday().unwrap_or(Date::MIN);
+            let last = wall.date().tomorrow().unwrap_or(Date::MAX);
+            rule.dates(first, last)
+                .into_iter()
+                .flat_map(|date| {
+                    let (slot, midnight) = (date.to_datetime(self.at), date.at(0, 0, 0, 0));
+                    // Of two that are equally near the first counts.
+                    [
+                        self.at_first_offset(slot),
+                        self.at_first_offset(midnight),
+                        instant(&self.zone, slot),
+                        instant(&self.zone, midnight),
+                    ]
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(move |(rank, at)| {
+                        let off = at?.duration_since(told).abs();
+                        (off <= NEAR).then_some((off, rank, date))
+                    })
+                })
+                .min()
+                .map(|(_, _, date)| date)
+        };
+        near().or(Some(wall.date()))
+    }
+
+    /// The instant, by the offset that was in force at the series' start.
+    fn at_first_offset(&self, wall: DateTime) -> Option<Timestamp> {
+        let first = to_instant(&self.zone, self.master.start?)?;
+        self.zone.to_offset(first).to_timestamp(wall).ok()
     }
 
     /// The ids of the exceptions that have to be read to expand the series inside `window`.
@@ -200,7 +237,7 @@ impl<'a> Series<'a> {
                 continue;
             }
             match details.get(&exception.id) {
-                Some(Ok(item)) => match self.exception(*date, exception, item) {
+                Some(Ok(item)) => match self.exception(*date, item) {
                     Ok(event) if overlaps(&event.content.time, window) => {
                         changes.push(Change::Item(event));
                     }
@@ -223,7 +260,7 @@ impl<'a> Series<'a> {
         }
         if let Some(exception) = self.exceptions.get(&date) {
             let item = details.get(&exception.id)?.as_ref().ok()?;
-            return self.exception(date, exception, item).ok();
+            return self.exception(date, item).ok();
         }
         match &self.master.recurrence {
             Some(Ok(rule)) if rule.dates(date, date).contains(&date) => self.regular(date),
@@ -248,7 +285,11 @@ impl<'a> Series<'a> {
             )
         } else {
             let start = instant(&self.zone, wall)?;
-            let end = instant(&self.zone, after)?.max(start);
+            let mut end = instant(&self.zone, after)?;
+            if end <= start {
+                // The start lies in the hour that a change of the clock skips: the length is kept.
+                end = start.checked_add(self.length).ok()?;
+            }
             let zone = self.zone_known.then(|| iana_name(&self.zone)).flatten();
             (
                 EventTime::timed(start, end, zone).ok()?,
@@ -266,7 +307,7 @@ impl<'a> Series<'a> {
         })
     }
 
-    fn exception(&self, date: Date, exception: &Exception, item: &Item) -> Result<Event, Unfit> {
+    fn exception(&self, date: Date, item: &Item) -> Result<Event, Unfit> {
         if item.bad.is_some() {
             return Err(BAD_VALUE);
         }
@@ -279,12 +320,9 @@ impl<'a> Series<'a> {
         let original = if self.all_day {
             OriginalStart::Date(date)
         } else {
-            let told = exception
-                .original
-                .filter(|at| local(&self.zone, *at).time() != Time::midnight())
-                .and_then(|at| to_instant(&self.zone, at));
-            let slot = || instant(&self.zone, date.to_datetime(self.at));
-            OriginalStart::Instant(told.or_else(slot).ok_or(NO_TIMES)?)
+            // What the server tells is good for finding the date, no more.
+            let slot = instant(&self.zone, date.to_datetime(self.at));
+            OriginalStart::Instant(slot.ok_or(NO_TIMES)?)
         };
         let key = self.key(original)?;
         Ok(Event {
@@ -334,7 +372,7 @@ pub(crate) fn overlaps(time: &EventTime, window: Window) -> bool {
 mod tests {
     use super::*;
     use crate::recurrence::{Bound, DayMask, Index, Pattern, Recurrence};
-    use crate::response::{ItemType, WireTime};
+    use crate::response::ItemType;
     use crate::zones::Zones;
     use calbridge_core::model::FieldSet;
     use proptest::prelude::*;

@@ -275,7 +275,8 @@ impl Appointment {
             .unwrap_or(self.end);
         Appointment {
             start,
-            end: end.max(start),
+            // A start in the hour that is skipped in spring keeps its length.
+            end: if end > start { end } else { start + length },
             ..self.clone()
         }
     }

@@ -439,8 +439,10 @@ pub(crate) fn calendar_item(
         }
         if !series.deleted.is_empty() {
             let list = series.deleted.iter().map(|slot| {
-                Element::new("t:DeletedOccurrence")
-                    .with(text("Start", &style.in_series(master.slot_instant(*slot))))
+                Element::new("t:DeletedOccurrence").with(text(
+                    "Start",
+                    &listed(style, master, master.slot_instant(*slot)),
+                ))
             });
             put(
                 "calendar:DeletedOccurrences",
@@ -626,11 +628,24 @@ fn original_start(style: &Style<'_>, item: &Item, slot: DateTime, instant: Times
     if !style.profile.is_gromox() {
         return style.instant(instant);
     }
-    let midnight = super::time::to_instant(
-        slot.date().at(0, 0, 0, 0),
-        item.appointment.start_zone.rules(),
-    );
-    style.in_series(midnight.unwrap_or(instant))
+    style.in_series(midnight_of(item, slot).unwrap_or(instant))
+}
+
+fn midnight_of(item: &Item, slot: DateTime) -> Option<Timestamp> {
+    let zone = item.appointment.start_zone.rules();
+    super::time::to_instant(slot.date().at(0, 0, 0, 0), zone)
+}
+
+/// A time in a master's lists of changed and deleted occurrences. Quirk of gromox: all of them are reckoned with
+/// the offset from UTC at the series' start, and are an hour off in the other half of the year.
+fn listed(style: &Style<'_>, master: &Item, instant: Timestamp) -> String {
+    if !style.profile.is_gromox() {
+        return style.in_series(instant);
+    }
+    let zone = master.appointment.start_zone.rules();
+    let offset = zone.to_offset(master.appointment.start);
+    let reckoned = offset.to_timestamp(zone.to_datetime(instant));
+    style.in_series(reckoned.unwrap_or(instant))
 }
 
 fn wall_clock(instant: Timestamp, zone: &TimeZone) -> String {
@@ -654,21 +669,16 @@ fn occurrence_info(
     instance: &Instance<'_>,
     style: &Style<'_>,
 ) -> Element {
-    let original = master.slot_instant(instance.slot);
+    let mut original = master.slot_instant(instance.slot);
+    if style.profile.is_gromox() {
+        original = midnight_of(master, instance.slot).unwrap_or(original);
+    }
+    let time = |name, at| Element::text(name, listed(style, master, at));
     Element::new(name)
         .with(instance_id(master, instance))
-        .with(Element::text(
-            "t:Start",
-            style.in_series(instance.appointment.start),
-        ))
-        .with(Element::text(
-            "t:End",
-            style.in_series(instance.appointment.end),
-        ))
-        .with(Element::text(
-            "t:OriginalStart",
-            original_start(style, master, instance.slot, original),
-        ))
+        .with(time("t:Start", instance.appointment.start))
+        .with(time("t:End", instance.appointment.end))
+        .with(time("t:OriginalStart", original))
 }
 
 /// The bounds of a series; an endless one has no last occurrence.
