@@ -89,13 +89,13 @@ const EXPLAINED: [(&str, Difference, &str); 16] = [
     (
         "thunderbird-night-of-the-clock-change",
         Difference::FileTimes,
-        "the hour from 02:30 on the night in spring that has none: iCalendar keeps its length (RFC 5545, 3.8.5.3) \
-         from 03:30 on, by the wall it begins and ends at 03:30",
+        "the hour from 02:30 on the night in spring that has none: it keeps its length from 03:30 on (RFC 5545, \
+         3.8.5.3); the table takes it to begin and end at 03:30",
     ),
     (
         "thunderbird-night-of-the-clock-change",
-        Difference::Ids,
-        "as above: what has no length is not told",
+        Difference::ExchangeTimes,
+        "as above",
     ),
 ];
 
