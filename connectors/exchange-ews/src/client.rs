@@ -205,7 +205,7 @@ impl Client {
                     %error,
                     "An EWS answer cannot be read."
                 );
-                Err(error.of(operation))
+                Err(self.unusable(&error, operation))
             }
         };
         Exchanged {
@@ -222,12 +222,21 @@ impl Client {
         messages: Vec<Message>,
     ) -> Result<Reply> {
         if name.strip_suffix("Response") != Some(operation) {
-            self.forget_connections();
-            let mut error = WireError::WrongOperation.of(operation);
-            error.kind = ErrorKind::Transient;
-            return Err(error);
+            return Err(self.unusable(&WireError::WrongOperation, operation));
+        }
+        if messages.is_empty() {
+            return Err(self.unusable(&WireError::Missing("a response message"), operation));
         }
         Ok(Reply { messages })
+    }
+
+    /// An answer that cannot be used may be the rest of another one: on a fresh connection the same request
+    /// may well be answered.
+    fn unusable(&self, error: &WireError, operation: &'static str) -> Error {
+        self.forget_connections();
+        let mut error = error.of(operation);
+        error.kind = ErrorKind::Transient;
+        error
     }
 
     /// The one message of an operation that has one.

@@ -64,12 +64,18 @@ pub(crate) fn from_code(
     charged: Charged,
     scope: Scope,
 ) -> Error {
-    // An internal error may wrap the busy signal.
-    let effective = match (code, inner) {
-        ("ErrorInternalServerError", Some(inner)) if !inner.is_empty() => inner,
-        _ => code,
-    };
-    let (kind, scope, text) = react(effective, charged, scope);
+    // An internal error may wrap the busy signal. What else it wraps counts where it is known.
+    let wrapped = inner.filter(|inner| code == "ErrorInternalServerError" && !inner.is_empty());
+    let known = wrapped.and_then(|inner| Some((inner, react(inner, charged, scope)?)));
+    let (effective, reaction) = known.unwrap_or_else(|| {
+        let unknown = (
+            ErrorKind::Rejected,
+            scope,
+            "Exchange refused it; see the response code",
+        );
+        (code, react(code, charged, scope).unwrap_or(unknown))
+    });
+    let (kind, scope, text) = reaction;
     let mut error = Error::new(kind, scope, format!("ews.{}", safe(effective)), text);
     if kind == ErrorKind::Throttled {
         let wait = back_off_ms.map_or(DEFAULT_BACK_OFF, Duration::from_millis);
@@ -92,12 +98,13 @@ fn safe(code: &str) -> String {
     }
 }
 
-fn react(code: &str, charged: Charged, scope: Scope) -> (ErrorKind, Scope, &'static str) {
+/// `None` for a code that is not known.
+fn react(code: &str, charged: Charged, scope: Scope) -> Option<(ErrorKind, Scope, &'static str)> {
     let wide = match charged {
         Charged::Mailbox => Scope::Calendar,
         Charged::Account => Scope::Connection,
     };
-    match code {
+    Some(match code {
         "ErrorServerBusy" => (
             ErrorKind::Throttled,
             wide,
@@ -202,12 +209,8 @@ fn react(code: &str, charged: Charged, scope: Scope) -> (ErrorKind, Scope, &'sta
             scope,
             "the server answered with a fault that names no EWS response code; see the server's log",
         ),
-        _ => (
-            ErrorKind::Rejected,
-            scope,
-            "Exchange refused it; see the response code",
-        ),
-    }
+        _ => return None,
+    })
 }
 
 /// The error that an HTTP status stands for when the answer holds no SOAP.
@@ -330,6 +333,26 @@ mod tests {
             (ErrorKind::Throttled, Scope::Connection)
         );
         assert_eq!(wrapped.retry_after_ms, Some(30_000));
+    }
+
+    #[test]
+    fn an_internal_error_with_an_unknown_cause_is_tried_again() {
+        for inner in [
+            "ErrorInternalServerError",
+            "ErrorOfTomorrow",
+            "-2146233088",
+            "",
+        ] {
+            let error = from_code(
+                "ErrorInternalServerError",
+                Some(inner),
+                None,
+                Charged::Mailbox,
+                Scope::Calendar,
+            );
+            assert_eq!(error.kind, ErrorKind::Transient, "{inner}");
+            assert_eq!(error.code, "ews.ErrorInternalServerError");
+        }
     }
 
     #[test]

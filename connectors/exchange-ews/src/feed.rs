@@ -49,6 +49,9 @@ pub(crate) struct Bookmark {
     /// The greatest time of change; kept where changed exceptions do not show otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     newest: Option<Timestamp>,
+    /// Whether the window is read again though nothing changes: the last time nothing could be concluded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
 }
 
 impl Bookmark {
@@ -165,7 +168,7 @@ impl Inner {
                     .await?
                 {
                     Still::Complete => changes.push_back(Change::Snapshot { covered: window }),
-                    Still::Restless => {}
+                    Still::Restless => mark.again = true,
                     Still::Changed => {
                         // The new state stands for changes anywhere in the window.
                         whole = true;
@@ -238,7 +241,9 @@ impl Inner {
             if moved && !whole {
                 return Ok(Still::Changed);
             }
-            if !moved || attempt == ATTEMPTS {
+            // What was listed and then not found may have come back under another id.
+            let vanished = read.vanished && attempt < ATTEMPTS;
+            if (!moved && !vanished) || attempt == ATTEMPTS {
                 // What cannot even be named cannot be kept by its name either: then nothing is gone.
                 let nameless = read.changes.iter().any(is_nameless);
                 changes.extend(read.changes);
@@ -259,18 +264,25 @@ impl Inner {
         known: Option<Bookmark>,
     ) -> Result<(Bookmark, bool, Vec<String>)> {
         let mut folder = None;
-        if let Some(known) = known {
+        if request.full {
+            // From time to time it is seen to that the folder is still the calendar's.
+            folder = Some(self.folder(request).await?);
+        }
+        let same = |known: &Bookmark| folder.as_ref().is_none_or(|folder| *folder == known.folder);
+        if let Some(known) = known.filter(same) {
             match self
                 .walk(request, &known.folder, Some(known.state.clone()))
                 .await
             {
                 Ok(walk) => {
+                    let dirty = walk.changed || known.again;
                     let mark = Bookmark {
                         state: walk.state,
                         series: known.series || walk.series,
+                        again: false,
                         ..known
                     };
-                    return Ok((mark, walk.changed, walk.masters));
+                    return Ok((mark, dirty, walk.masters));
                 }
                 // A restored or moved mailbox. What is known is kept; the window decides.
                 Err(error) if error.kind == ErrorKind::CursorExpired => {
@@ -280,15 +292,27 @@ impl Inner {
                     );
                     folder = Some(known.folder);
                 }
-                // The folder was made anew.
                 Err(error)
-                    if matches!(
+                    if error.scope != Scope::Calendar
+                        || matches!(error.kind, ErrorKind::Throttled | ErrorKind::Transient) =>
+                {
+                    return Err(error);
+                }
+                // The folder or the whole mailbox may have been made anew: servers have many codes for an id
+                // that they do not know any more.
+                Err(error) => {
+                    let now = self.folder(request).await?;
+                    let missing = matches!(
                         error.code.as_str(),
                         "ews.ErrorSyncFolderNotFound"
                             | "ews.ErrorFolderNotFound"
                             | "ews.ErrorItemNotFound"
-                    ) => {}
-                Err(error) => return Err(error),
+                    );
+                    if now == known.folder && !missing {
+                        return Err(error);
+                    }
+                    folder = Some(now);
+                }
             }
         }
         let folder = match folder {
@@ -302,6 +326,7 @@ impl Inner {
             expands: Expands::Unknown,
             series: walk.series,
             newest: None,
+            again: false,
         };
         Ok((mark, true, walk.masters))
     }

@@ -1,5 +1,7 @@
 //! Reading single events again, by the refs that a feed gave.
 
+use std::collections::HashMap;
+
 use calbridge_core::connector::{Change, Result};
 use calbridge_core::model::{CalendarRef, Event, FieldSet, ItemRef};
 use jiff::civil::Date;
@@ -34,13 +36,17 @@ impl Inner {
             fields,
         };
         let mut events = Vec::new();
+        // Many items, few folders: each is asked for once.
+        let mut folders = HashMap::new();
         for (asked, found) in items.iter().zip(read) {
             events.push(match found {
                 Err(error) => Err(error),
                 // Moved to another folder, deleted items among them.
                 Ok(found)
                     if let Some(own) = &found.folder
-                        && !self.is_same_folder(calendar, &folder, own).await? =>
+                        && !self
+                            .is_known_folder(calendar, &folder, own, &mut folders)
+                            .await? =>
                 {
                     Err(gone())
                 }
@@ -62,6 +68,21 @@ impl Inner {
             });
         }
         Ok(events)
+    }
+
+    async fn is_known_folder(
+        &self,
+        calendar: &CalendarRef,
+        folder: &str,
+        own: &str,
+        known: &mut HashMap<String, bool>,
+    ) -> Result<bool> {
+        if let Some(same) = known.get(own) {
+            return Ok(*same);
+        }
+        let same = self.is_same_folder(calendar, folder, own).await?;
+        known.insert(own.to_owned(), same);
+        Ok(same)
     }
 
     async fn fetch_occurrence(

@@ -13,6 +13,12 @@ use crate::source::Inner;
 /// Below this a batch is not made smaller for a slow server.
 const SMALLEST_BATCH: usize = 5;
 
+/// How many requests for items may be too slow before the calendar is given up for now.
+const SLOW_BATCHES: usize = 8;
+
+/// How many items that are too slow even alone are left as they were; with more it is the server's state.
+const SLOW_ITEMS: usize = 2;
+
 /// The code of a message that was not worked on because the ones before it took too long.
 const STOPPED: &str = "ErrorBatchProcessingStopped";
 
@@ -81,6 +87,7 @@ impl Inner {
     ) -> Result<Vec<Result<Item>>> {
         let mut results: Vec<Result<Item>> = Vec::with_capacity(ids.len());
         let mut batch = self.batch.load(Ordering::Relaxed).max(1);
+        let (mut slow, mut alone) = (0, 0);
         while results.len() < ids.len() {
             let rest = ids.get(results.len()..).unwrap_or_default();
             let part = rest.get(..batch.min(rest.len())).unwrap_or(rest);
@@ -95,24 +102,36 @@ impl Inner {
                 Ok(found) => {
                     results.extend(found);
                     let most = self.client.settings().batch;
+                    batch = batch.max(SMALLEST_BATCH.min(most));
                     self.batch.store((batch + 1).min(most), Ordering::Relaxed);
                 }
+                Err(mut error) if is_slow(&error) && slow < SLOW_BATCHES => {
+                    slow += 1;
+                    if part.len() > 1 {
+                        // Down to the one that is to blame.
+                        batch = smaller(part.len()).unwrap_or(part.len() / 2);
+                        self.batch
+                            .store(batch.max(SMALLEST_BATCH), Ordering::Relaxed);
+                    } else if alone < SLOW_ITEMS {
+                        alone += 1;
+                        error.scope = Scope::Item;
+                        results.push(Err(error));
+                        batch = SMALLEST_BATCH;
+                    } else {
+                        return Err(error);
+                    }
+                }
                 Err(error) => {
-                    let less = match error.code.as_str() {
-                        "ews.ErrorTimeoutExpired" | "http.timeout" => {
-                            smaller(batch.min(part.len()))
-                        }
-                        "http.too-large" => (part.len() > 1).then_some(part.len() / 2),
-                        _ => None,
-                    };
                     if error.kind == ErrorKind::Throttled
                         && let Some(less) = smaller(batch)
                     {
                         // Next time. Asking again now would only prolong the wait.
                         self.batch.store(less, Ordering::Relaxed);
                     }
-                    let Some(less) = less else { return Err(error) };
-                    batch = less;
+                    if error.code != "http.too-large" || part.len() < 2 {
+                        return Err(error);
+                    }
+                    batch = part.len() / 2;
                     self.batch.store(batch, Ordering::Relaxed);
                 }
             }
@@ -137,12 +156,14 @@ impl Inner {
             }
             let result = self.one(message);
             match result {
+                // What was read before it is kept.
+                Err(error) if is_slow(&error) && !results.is_empty() => return Ok(results),
                 // One answer for the whole request, or something that concerns more than its item.
                 Err(error) if count < ids.len() && count == 1 => return Err(error),
                 Err(error)
                     if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Auth)
                         || error.scope != Scope::Item
-                        || error.code == "ews.ErrorTimeoutExpired" =>
+                        || is_slow(&error) =>
                 {
                     return Err(error);
                 }
@@ -163,6 +184,14 @@ impl Inner {
             error
         })
     }
+}
+
+/// Whether the server, or our patience, found that it takes too long.
+fn is_slow(error: &Error) -> bool {
+    matches!(
+        error.code.as_str(),
+        "ews.ErrorTimeoutExpired" | "http.timeout"
+    )
 }
 
 fn smaller(batch: usize) -> Option<usize> {

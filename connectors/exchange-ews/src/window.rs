@@ -17,6 +17,8 @@ use crate::source::{Expands, Inner};
 const LONGEST_VIEW: SignedDuration = SignedDuration::from_hours(700 * 24);
 /// Below this a range is not halved any more.
 const SHORTEST_VIEW: SignedDuration = SignedDuration::from_mins(1);
+/// How many views may be too slow for our own patience before the calendar is given up for now.
+const SLOW_VIEWS: usize = 3;
 /// How many masters are tried to prove whether the server expands series.
 const PROOFS: usize = 4;
 /// How often a listing begins anew because the folder changed under it.
@@ -32,6 +34,8 @@ pub(crate) struct Read {
     pub(crate) torn: bool,
     /// The greatest time of change, where a listing told.
     pub(crate) newest: Option<Timestamp>,
+    /// Whether something that was listed was not found when it was read by itself.
+    pub(crate) vanished: bool,
     /// The masters of a listing.
     pub(crate) masters: Vec<String>,
     /// Whether a listing showed that there is none.
@@ -93,13 +97,14 @@ impl Inner {
                 ..listed
             });
         }
-        let changes = self
+        let (changes, vanished) = self
             .describe(&request.calendar, &request.fields, window, items)
             .await?;
         Ok(Read {
             changes,
             verdict,
-            torn,
+            torn: torn || vanished,
+            vanished,
             newest: None,
             masters: Vec::new(),
             no_series: false,
@@ -180,9 +185,11 @@ impl Inner {
         let mut seen = HashSet::new();
         let mut all = Vec::new();
         let mut ranges = vec![widened(window)];
+        let mut longest = LONGEST_VIEW;
+        let mut slow = 0;
         while let Some(range) = ranges.pop() {
             let length = range.end().duration_since(range.start());
-            if length > LONGEST_VIEW {
+            if length > longest {
                 ranges.extend(halves(range)?);
                 continue;
             }
@@ -209,6 +216,16 @@ impl Inner {
                         }
                     }
                 }
+                // Each costs us the whole time that we wait: what is as long is not asked for any more.
+                Err(error)
+                    if error.code == "http.timeout"
+                        && slow < SLOW_VIEWS
+                        && length > SHORTEST_VIEW =>
+                {
+                    slow += 1;
+                    longest = SignedDuration::from_secs(length.as_secs() / 2 + 1);
+                    ranges.extend(halves(range)?);
+                }
                 Err(error)
                     if matches!(
                         error.code.as_str(),
@@ -226,14 +243,14 @@ impl Inner {
         Ok((all, answers > 1))
     }
 
-    /// Maps items, reading by itself what a view could not tell.
+    /// Maps items, reading by itself what a view could not tell; and whether any of that was not found.
     async fn describe(
         &self,
         calendar: &CalendarRef,
         fields: &FieldSet,
         window: Window,
         items: Vec<Item>,
-    ) -> Result<Vec<Change>> {
+    ) -> Result<(Vec<Change>, bool)> {
         let mapper = Mapper {
             zones: &self.zones,
             fields,
@@ -258,6 +275,12 @@ impl Inner {
         let details = self
             .get_items(calendar, &ids, &Properties::details(fields))
             .await?;
+        let is_gone = |detail: &Result<Item>| {
+            detail
+                .as_ref()
+                .is_err_and(|error| error.kind == ErrorKind::NotFound)
+        };
+        let mut vanished = details.iter().any(is_gone);
         let mut damaged = Vec::new();
         for (listed, detail) in again.into_iter().zip(details) {
             let wants_body = fields.contains(Field::Body);
@@ -281,10 +304,11 @@ impl Inner {
             zones: &self.zones,
             fields: &fields,
         };
+        vanished |= details.iter().any(is_gone);
         for (listed, detail) in damaged.iter().zip(details) {
             changes.extend(described(mapper, listed, detail, window));
         }
-        Ok(changes)
+        Ok((changes, vanished))
     }
 
     /// Reads the whole folder and expands series here.
@@ -306,7 +330,7 @@ impl Inner {
             .into_iter()
             .filter(|item| self.may_belong(item, window))
             .collect();
-        let mut changes = self
+        let (mut changes, mut vanished) = self
             .describe(calendar, &request.fields, window, singles)
             .await?;
         let mapper = Mapper {
@@ -322,7 +346,7 @@ impl Inner {
         for (listed, master) in masters.iter().zip(read) {
             match master {
                 Ok(master) => whole.push(with_id(master, listed)),
-                Err(error) if error.kind == ErrorKind::NotFound => {}
+                Err(error) if error.kind == ErrorKind::NotFound => vanished = true,
                 Err(error) => changes.push(unreadable_because(listed, error)),
             }
         }
@@ -345,6 +369,7 @@ impl Inner {
             changes,
             verdict: None,
             torn: true,
+            vanished,
             newest: listing.newest,
             no_series: ids_of_masters.is_empty(),
             masters: ids_of_masters,

@@ -84,7 +84,7 @@ pub async fn body(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String
 }
 
 async fn more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
-    let mut bytes = [0; 65536];
+    let mut bytes = [0; 4096];
     match stream.read(&mut bytes).await {
         Ok(count) if count > 0 => {
             buffer.extend_from_slice(&bytes[..count]);

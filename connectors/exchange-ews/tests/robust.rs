@@ -1,0 +1,237 @@
+//! What servers do in odd hours: ids that are no longer known, items that come and go, answers that take too long.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+#[path = "common/script.rs"]
+mod script;
+
+use calbridge_core::connector::Cursor;
+use calbridge_core::model::{CalendarRef, ItemRef};
+use common::{ANNA, after, open, read, request, settings, winter};
+use script::{
+    SILENCE, Script, ZONE, deleted, envelope, err, failure, folder, found, got, item, success, sync,
+};
+
+fn single(id: &str) -> String {
+    item(
+        id,
+        "Single",
+        "2026-12-02T08:00:00Z",
+        "2026-12-02T09:00:00Z",
+        ZONE,
+    )
+}
+
+/// As a view gives it that makes reading it by itself necessary.
+fn bare(id: &str) -> String {
+    let uid = id.split('.').next().unwrap();
+    single(id).replace(&format!("<t:UID>uid-{uid}</t:UID>"), "")
+}
+
+fn known(folder: &str) -> calbridge_core::connector::ChangesRequest {
+    let mut request = request(ANNA, winter());
+    let cursor = format!(r#"{{"folder":"{folder}","state":"s1","expands":"yes"}}"#);
+    request.cursor = Some(Cursor(cursor));
+    request.covered.add(winter());
+    request
+}
+
+#[tokio::test]
+async fn a_folder_id_that_is_no_longer_good_is_resolved_again() {
+    for code in [
+        "ErrorInvalidIdMalformed",
+        "ErrorInvalidFolderId",
+        "ErrorNonExistentMailbox",
+        "ErrorAccessDenied",
+        "ErrorInvalidId",
+        "ErrorFolderNotFound",
+    ] {
+        for now in ["NEW", "OLD"] {
+            let server = Script::start(move |body, _| {
+                if body.contains("GetFolder") {
+                    return folder(now);
+                }
+                if body.contains("<m:SyncFolderItems>") {
+                    if body.contains(r#"Id="OLD""#) {
+                        return err("SyncFolderItems", code);
+                    }
+                    return sync("s1", "");
+                }
+                found(&[])
+            })
+            .await;
+            let connection = server.connect();
+            for full in [false, true] {
+                let mut request = known("OLD");
+                request.full = full;
+                let feed = read(connection.as_ref(), request).await;
+                assert_eq!(feed.is_ok(), now == "NEW", "{code} {full}: {feed:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_is_too_slow_for_our_patience_is_read_in_parts() {
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            return sync("s1", "");
+        }
+        let edge = |name: &str| -> jiff::Timestamp {
+            let rest = body.split(name).nth(1).unwrap();
+            rest.split('"').next().unwrap().parse().unwrap()
+        };
+        let length = edge("EndDate=\"").duration_since(edge("StartDate=\""));
+        if length.as_hours() > 24 * 50 {
+            return SILENCE.into();
+        }
+        found(&[])
+    })
+    .await;
+    let mut quick = settings(&server.url);
+    quick["http"]["timeout"] = "1s".into();
+    let connection = open(quick).unwrap().0;
+    let feed = read(connection.as_ref(), request(ANNA, winter()))
+        .await
+        .unwrap();
+    assert_eq!(feed.snapshots, [winter()]);
+}
+
+#[tokio::test]
+async fn one_item_that_always_takes_too_long_is_kept_and_the_others_are_read() {
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            return sync("s1", "");
+        }
+        if body.contains("FindItem") {
+            let all: Vec<String> = (0..7).map(|n| bare(&format!("I{n}"))).collect();
+            return found(&all);
+        }
+        let messages: String = (0..7)
+            .filter(|n| body.contains(&format!(r#"Id="I{n}""#)))
+            .map(|n| {
+                if n == 3 {
+                    return failure("GetItem", "ErrorTimeoutExpired");
+                }
+                let item = single(&format!("I{n}"));
+                success("GetItem", &format!("<m:Items>{item}</m:Items>"))
+            })
+            .collect();
+        envelope("GetItem", &messages)
+    })
+    .await;
+    let feed = read(server.connect().as_ref(), request(ANNA, winter()))
+        .await
+        .unwrap();
+    assert_eq!((feed.events.len(), feed.unreadable.len()), (6, 1));
+}
+
+#[tokio::test]
+async fn an_item_that_is_replaced_while_it_is_read_is_not_gone() {
+    let mut views = 0;
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            return sync("s2", "");
+        }
+        if body.contains("FindItem") {
+            views += 1;
+            return found(&[bare(if views == 1 { "A.1" } else { "A.2" })]);
+        }
+        if body.contains(r#"Id="A.1""#) {
+            return err("GetItem", "ErrorItemNotFound");
+        }
+        got(&[single("A.2")])
+    })
+    .await;
+    let feed = read(server.connect().as_ref(), request(ANNA, winter()))
+        .await
+        .unwrap();
+    assert_eq!(feed.events.len(), 1);
+    assert_eq!(feed.snapshots, [winter()]);
+}
+
+#[tokio::test]
+async fn after_what_could_not_be_named_the_window_is_read_again() {
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            let change = deleted("A");
+            return sync("s2", if body.contains(">s1<") { &change } else { "" });
+        }
+        let nameless = single("").replace("<t:UID>uid-</t:UID>", "");
+        if body.contains("FindItem") {
+            return found(&[nameless]);
+        }
+        got(&[nameless])
+    })
+    .await;
+    let connection = server.connect();
+    let first = known("F");
+    let feed = read(connection.as_ref(), first.clone()).await.unwrap();
+    assert!(feed.snapshots.is_empty());
+    let next = read(connection.as_ref(), after(&feed, &first))
+        .await
+        .unwrap();
+    assert_eq!(next.unreadable.len(), 1, "it was read again");
+}
+
+#[tokio::test]
+async fn a_folder_whose_id_has_another_form_is_resolved_once_for_many_items() {
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        let parent = r#"<t:ParentFolderId Id="F-in-another-form"/>"#;
+        let all: Vec<String> = (0..body.matches("<t:ItemId").count())
+            .map(|n| single(&format!("I{n}")).replace(ZONE, &format!("{ZONE}{parent}")))
+            .collect();
+        got(&all)
+    })
+    .await;
+    let connection = server.connect();
+    let items: Vec<ItemRef> = (0..20)
+        .map(|n| ItemRef::new(format!("I{n}"), None).unwrap())
+        .collect();
+    let calendar = CalendarRef::primary(ANNA).unwrap();
+    let source = connection.source().unwrap();
+    let events = source.fetch(&calendar, &items).await.unwrap();
+    assert!(events.iter().all(Result::is_ok));
+    assert_eq!(server.requests(), 4);
+}
+
+#[tokio::test]
+async fn an_answer_without_messages_is_tried_again_on_a_new_connection() {
+    let server = Script::start(move |body, number| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            return if number == 2 {
+                envelope("SyncFolderItems", "")
+            } else {
+                sync("s1", "")
+            };
+        }
+        found(&[])
+    })
+    .await;
+    let connection = server.connect();
+    let error = read(connection.as_ref(), request(ANNA, winter()))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, calbridge_core::connector::ErrorKind::Transient);
+    read(connection.as_ref(), request(ANNA, winter()))
+        .await
+        .unwrap();
+}
