@@ -85,6 +85,10 @@ pub(crate) enum Command {
     /// Needs no configuration and touches nothing else.
     #[cfg(feature = "sandbox")]
     Demo(DemoArgs),
+    /// Measure what calbridge costs, between two local servers that play Exchange and Planner.
+    #[cfg(feature = "sandbox")]
+    #[command(hide = true)]
+    Bench(BenchArgs),
 }
 
 /// Which part of the work.
@@ -185,6 +189,21 @@ pub(crate) struct DemoArgs {
     /// Break a record in Planner, to see that the comparison notices.
     #[arg(long = "break", value_name = "WHAT", requires = "once")]
     pub(crate) break_: Option<crate::demo::Break>,
+}
+
+/// Arguments of `bench`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct BenchArgs {
+    /// How many calendars there are.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) calendars: usize,
+    /// How many events each has in the window.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) events: usize,
+    /// How much later than they could the servers answer, in milliseconds.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub(crate) latency: u64,
 }
 
 /// Which sandbox.

@@ -1,5 +1,7 @@
 //! calbridge: keeps groupware calendars in step with the systems that plan people's time.
 
+#[cfg(feature = "sandbox")]
+mod bench;
 mod cli;
 mod commands;
 mod config;

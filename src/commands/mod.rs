@@ -51,6 +51,8 @@ pub(crate) async fn run(cli: Cli, shutdown: CancellationToken) -> Result<Exit, A
             };
             crate::demo::run(options, shutdown).await
         }
+        #[cfg(feature = "sandbox")]
+        Command::Bench(args) => crate::bench::run(args, output, shutdown).await,
         Command::Check(args) => check::run(Session::new(global, shutdown)?, args, output).await,
         Command::Run => run::run(Session::new(global, shutdown)?, output).await,
         Command::Sync(args) => sync::run(Session::new(global, shutdown)?, args, output).await,
