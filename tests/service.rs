@@ -6,7 +6,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{ANNA, BO, ROOM, World, ahead, signal, until};
+use calbridge_sandbox::tls::{CertificateSpec, Validity};
+use jiff::civil::date;
+use support::{ANNA, BO, HOLDER, ROOM, World, ahead, signal, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
@@ -61,7 +63,7 @@ async fn k160_the_start_is_reported_at_once_and_work_goes_on_behind_it() {
     world.appointment(ANNA, "A", &ahead(2, "09:00"), &ahead(2, "10:00"));
     world
         .planner
-        .inject("GetResources#1=delay:5000".parse().unwrap())
+        .inject("GetResources*2=delay:5000".parse().unwrap())
         .unwrap();
     let begun = Instant::now();
     let service = world.start_live(&["run"]);
@@ -74,6 +76,32 @@ async fn k160_the_start_is_reported_at_once_and_work_goes_on_behind_it() {
     assert!(world.in_planner(ANNA).is_empty());
     until("the first sync", || world.in_planner(ANNA).len() == 1).await;
     drop(service);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k157_the_service_warns_by_itself_of_a_certificate_that_expires_in_thirty_days() {
+    let world = World::new().await;
+    for (last, warns) in [(date(2026, 12, 24), true), (date(2026, 12, 25), false)] {
+        let valid = Validity::Between(date(2024, 1, 1), last);
+        world.certificate(&CertificateSpec::client(HOLDER).valid(valid));
+        let calls = world.planner.ledger().len();
+        let service = world.start(&["run"]);
+        // One call is the check's, the other asks for the roster.
+        until("the check", || world.planner.ledger().len() >= calls + 2).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(service);
+        let log = world.started_log();
+        let told =
+            |line: &&str| line.contains("daily check") && line.contains("certificate expires");
+        let warning = log.lines().find(told);
+        assert_eq!(warning.is_some(), warns, "{last}: {log}");
+        assert!(
+            warning.is_none_or(|line| line.contains("WARN")
+                && line.contains("planner")
+                && line.contains("in 30 days")),
+            "{log}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

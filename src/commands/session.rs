@@ -180,7 +180,15 @@ impl Session {
 
     /// The engine over these syncs, with the state file open for writing.
     pub(crate) async fn engine(&self, syncs: Vec<SyncConfig>) -> Result<Engine, AppError> {
-        let connections = self.connections(&syncs)?;
+        self.engine_over(self.connections(&syncs)?, syncs).await
+    }
+
+    /// The same over connections that are open.
+    pub(crate) async fn engine_over(
+        &self,
+        connections: Vec<Arc<ConnectionHandle>>,
+        syncs: Vec<SyncConfig>,
+    ) -> Result<Engine, AppError> {
         let store: Arc<dyn Store> = Arc::new(self.store().await?);
         let holder = format!("process {}", std::process::id());
         let fence = store.acquire(&holder, self.clock.now()).await?;

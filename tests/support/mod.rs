@@ -34,6 +34,7 @@ pub struct World {
     pub exchange: ExchangeSandbox,
     pub planner: PlannerSandbox,
     pub dir: TempDir,
+    pki: Pki,
 }
 
 /// What a command came to.
@@ -112,20 +113,23 @@ impl World {
 
         let dir = tempfile::tempdir().unwrap();
         pki.write_ca(&dir.path().join("ca.pem")).unwrap();
-        let client = pki.issue(&CertificateSpec::client(HOLDER)).unwrap();
-        std::fs::write(
-            dir.path().join("client.p12"),
-            client.pkcs12("p12-secret").unwrap(),
-        )
-        .unwrap();
         write_private(&dir.path().join("p12-password"), "p12-secret\n");
         let world = Self {
             exchange,
             planner,
             dir,
+            pki,
         };
+        world.certificate(&CertificateSpec::client(HOLDER));
         world.configure(|text| text);
         world
+    }
+
+    /// Writes the client certificate that calbridge shows Planner.
+    pub fn certificate(&self, spec: &CertificateSpec) {
+        let client = self.pki.issue(spec).unwrap();
+        let archive = client.pkcs12("p12-secret").unwrap();
+        std::fs::write(self.dir.path().join("client.p12"), archive).unwrap();
     }
 
     /// Writes the configuration, changed.

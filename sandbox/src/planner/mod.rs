@@ -47,9 +47,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -481,11 +484,28 @@ impl PlannerSandbox {
     }
 }
 
+/// The server's clock, for TLS.
+#[derive(Debug)]
+struct ServerClock(Arc<Service>);
+
+impl TimeProvider for ServerClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = u64::try_from(self.0.now().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now)))
+    }
+}
+
 async fn listen_on(service: &Arc<Service>, listen: SocketAddr) -> Result<Server, PlannerError> {
     let options = service.options();
+    // Client certificates are valid or expired by the server's clock, which may stand still.
+    let tls = options.tls.map(|tls| {
+        let mut tls = rustls::ServerConfig::clone(&tls);
+        tls.time_provider = Arc::new(ServerClock(Arc::clone(service)));
+        Arc::new(tls)
+    });
     let server = ServerOptions {
         listen,
-        tls: options.tls,
+        tls,
         body_limit: options.body_limit,
         host: options.host,
     };
