@@ -163,6 +163,12 @@ impl From<ModelError> for RulesError {
 }
 
 impl Rules {
+    /// The first day that is kept in step, in [`Rules::zone`].
+    #[must_use]
+    pub fn window_day(&self) -> Date {
+        self.zone.to_datetime(self.window.start()).date()
+    }
+
     /// What a source is asked for: what the sink keeps, and what qualification needs.
     #[must_use]
     pub fn request_fields(&self) -> FieldSet {

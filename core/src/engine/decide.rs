@@ -7,17 +7,18 @@
 //! | 1 | the sink says the record is the other system's | any | nothing |
 //! | 2 | refused for good, for just this | any | nothing |
 //! | 3 | a write was sent and its fate is unknown, and it cannot be repeated safely | any | probe, or stop |
-//! | 4 | record on the sink | absent | delete |
-//! | 5 | record on the sink, source moved to the past since it was agreed | past | delete |
-//! | 6 | record on the sink, agreed | past, unchanged | nothing |
-//! | 7 | record on the sink, source as agreed, sink as agreed | present | nothing |
-//! | 8 | record on the sink, source changed | present | update |
-//! | 9 | record on the sink, sink changed by a minute or more | present | put back |
-//! | 10 | record on the sink, nothing agreed, same content | present, past | adopt |
-//! | 11 | record on the sink, nothing agreed, other or unknown content | present | update |
-//! | 12 | no record, never known, starts early enough | present | create |
-//! | 13 | no record, known before | present | create |
-//! | 14 | no record | absent, past, or not to be sent any more | nothing |
+//! | 4 | record on the sink that ended before the window | absent, past | nothing |
+//! | 5 | record on the sink | absent | delete |
+//! | 6 | record on the sink, source moved to the past since it was agreed | past | delete |
+//! | 7 | record on the sink, agreed | past, unchanged | nothing |
+//! | 8 | record on the sink, source as agreed, sink as agreed | present | nothing |
+//! | 9 | record on the sink, source changed | present | update |
+//! | 10 | record on the sink, sink changed by a minute or more | present | put back |
+//! | 11 | record on the sink, nothing agreed, same content | present, past | adopt |
+//! | 12 | record on the sink, nothing agreed, other or unknown content | present | update |
+//! | 13 | no record, never known, starts early enough | present | create |
+//! | 14 | no record, known before | present | create |
+//! | 15 | no record | absent, past, or not to be sent any more | nothing |
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ use super::project::{Absence, Desired};
 use super::{Fingerprinter, OnSink, Prints, Row};
 use crate::connector::Op;
 use crate::model::{Content, Field};
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 /// What the planner knows besides the row.
@@ -36,6 +37,10 @@ pub struct DecideContext<'a> {
     pub prints: &'a Fingerprinter,
     /// The zone whose wall clock the sink keeps, if it does.
     pub wall_clock: Option<&'a TimeZone>,
+    /// Where days begin.
+    pub zone: &'a TimeZone,
+    /// The first day that is kept in step.
+    pub first_day: Date,
     /// Changes when rules or the sink's connector change; dead letters are bound to it.
     pub basis: &'a str,
     /// Writing twice with the same external id never makes two records.
@@ -209,6 +214,9 @@ fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Dec
         OnSink::Absent => Known::Absent,
     };
     match desired {
+        Desired::Absent { .. } | Desired::Past { .. } if is_over(row, context) => {
+            decision(Intent::Nothing, Reason::Past)
+        }
         Desired::Absent { why } => match state {
             Known::Absent => decision(Intent::Nothing, Reason::Absent(*why)),
             _ => decision(Intent::Delete, Reason::Absent(*why)),
@@ -218,6 +226,17 @@ fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Dec
             present(row, state, content, *creatable, context)
         }
     }
+}
+
+/// Whether the record ended before what is kept in step. It is frozen: to delete it would serve nobody, and a change that could
+/// not be sent while it lay ahead is no move into the past.
+fn is_over(row: &Row, context: &DecideContext<'_>) -> bool {
+    row.sink.state != OnSink::Absent
+        && row
+            .sink
+            .content
+            .as_ref()
+            .is_some_and(|held| held.time.wall_in(context.zone).last_day() < context.first_day)
 }
 
 /// What is known of the record on the sink.

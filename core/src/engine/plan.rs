@@ -223,6 +223,8 @@ pub(super) fn context<'a>(
     DecideContext {
         prints,
         wall_clock: rules.wall_clock.as_ref(),
+        zone: &rules.zone,
+        first_day: rules.window_day(),
         basis,
         idempotent_upsert: sink.idempotent_upsert,
         probe: sink.probe,

@@ -74,8 +74,12 @@ pub fn planner() -> SinkCapabilities {
 }
 
 pub fn rules() -> Rules {
+    rules_at(now())
+}
+
+pub fn rules_at(now: Timestamp) -> Rules {
     RulesConfig::default()
-        .at(now(), &source_capabilities(), &planner())
+        .at(now, &source_capabilities(), &planner())
         .unwrap()
 }
 
@@ -104,10 +108,21 @@ impl Default for Planner {
 }
 
 impl Planner {
+    /// At another time.
+    pub fn on(wall: &str) -> Self {
+        Self {
+            rules: rules_at(at(wall)),
+            now: at(wall),
+            ..Self::default()
+        }
+    }
+
     pub fn context(&self) -> DecideContext<'_> {
         DecideContext {
             prints: &self.prints,
             wall_clock: self.rules.wall_clock.as_ref(),
+            zone: &self.rules.zone,
+            first_day: self.rules.window_day(),
             basis: "rules and version",
             idempotent_upsert: self.idempotent_upsert,
             probe: self.probe,

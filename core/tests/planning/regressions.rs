@@ -137,3 +137,25 @@ fn a_field_that_the_sink_newly_keeps_is_sent() {
     planner.rules.fields = source_capabilities().fields;
     assert_eq!(op(&planner.decide(&row)), Some(Op::Update));
 }
+
+#[test]
+fn what_ended_before_the_window_is_frozen_however_its_source_changed() {
+    let acknowledged = Planner::default().done(&unknown(event(ahead())));
+    let changed = with(acknowledged.clone(), Some(event(moved())));
+    let gone = with(acknowledged, None);
+    // While it lies ahead, and on its day, both are told ...
+    for (wall, update) in [("2026-11-26 12:00", true), ("2026-11-27 08:00", false)] {
+        let planner = Planner::on(wall);
+        let intent = planner.decide(&changed).intent;
+        assert_eq!(
+            intent.op(),
+            Some(if update { Op::Update } else { Op::Delete })
+        );
+        assert_eq!(planner.decide(&gone).intent, Intent::Delete);
+    }
+    // ... and a change that could not be told in time is no reason to remove what has been.
+    let planner = Planner::on("2026-11-28 08:00");
+    for row in [changed, gone] {
+        assert_eq!(planner.decide(&row).intent, Intent::Nothing);
+    }
+}

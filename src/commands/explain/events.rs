@@ -73,6 +73,8 @@ pub(super) async fn events(
         let context = DecideContext {
             prints: &prints,
             wall_clock: rules.wall_clock.as_ref(),
+            zone: &rules.zone,
+            first_day: rules.window_day(),
             // A refusal counts as long as nothing shows that its basis changed.
             basis: row.dead.as_ref().map_or("", |dead| dead.basis.as_str()),
             idempotent_upsert: to.idempotent_upsert,
