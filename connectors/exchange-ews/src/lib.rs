@@ -62,6 +62,9 @@ mod config;
 mod error;
 mod feed;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod items;
 mod map;
 mod recurrence;

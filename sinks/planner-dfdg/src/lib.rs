@@ -24,6 +24,9 @@ mod check;
 mod client;
 mod codes;
 mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inventory;
 mod map;
 mod pace;
