@@ -197,7 +197,11 @@ impl Client {
             Err(_) if answer.status.is_server_error() => {
                 Err(from_status(status, retry_after(answer), charged))
             }
-            Err(WireError::NotSoap) => Err(from_status(status, None, charged)),
+            Err(error) if error == WireError::NotSoap || is_page(answer) => {
+                let mut error = from_status(status, None, charged);
+                error.message = format!("EWS {operation}: {}", error.message);
+                Err(error)
+            }
             Err(error) => {
                 tracing::warn!(
                     operation,
@@ -239,18 +243,25 @@ impl Client {
         error
     }
 
+    /// An answer whose messages cannot be told apart. It may be the rest of another one, so the connection is
+    /// given up; what was asked for is asked for again in a later feed.
+    pub(crate) fn miscounted(&self, operation: &str, asked: usize, got: usize) -> Error {
+        self.forget_connections();
+        WireError::Count { asked, got }.of(operation)
+    }
+
     /// The one message of an operation that has one.
     ///
     /// # Errors
-    /// The message's own error; `Protocol` if there is none.
+    /// The message's own error; `Protocol` if there are several.
     pub(crate) async fn single(&self, mailbox: &Address, body: &Body) -> Result<Message> {
         let reply = self.call(mailbox, body).await?;
-        let message = reply
-            .messages
-            .into_iter()
-            .next()
-            .ok_or_else(|| WireError::Missing("a response message").of(body.operation))?;
-        self.checked(message, Scope::Calendar)
+        let got = reply.messages.len();
+        let mut messages = reply.messages.into_iter();
+        match (messages.next(), messages.next()) {
+            (Some(message), None) => self.checked(message, Scope::Calendar),
+            _ => Err(self.miscounted(body.operation, 1, got)),
+        }
     }
 
     /// A message, or the error that it is.
@@ -318,6 +329,15 @@ fn of_fault(operation: &'static str, fault: &Fault, charged: Charged) -> Error {
         charged,
         Scope::Calendar,
     )
+}
+
+/// Whether the answer calls itself a web page.
+fn is_page(answer: &HttpResponse) -> bool {
+    answer.header("content-type").is_some_and(|kind| {
+        kind.trim_start()
+            .to_ascii_lowercase()
+            .starts_with("text/html")
+    })
 }
 
 /// `Retry-After` in seconds; the form with a date is not used by IIS.

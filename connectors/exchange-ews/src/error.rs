@@ -30,6 +30,14 @@ pub(crate) enum WireError {
     /// A value that is not of its type.
     #[error("the answer has an unreadable value in {0}")]
     Value(&'static str),
+    /// Not one response message for each thing that was asked for, so that none can be told from another.
+    #[error("the answer has {got} response messages where {asked} were asked for")]
+    Count {
+        /// How many were asked for.
+        asked: usize,
+        /// How many came.
+        got: usize,
+    },
     /// The answer belongs to another operation.
     #[error("the answer belongs to another operation")]
     WrongOperation,

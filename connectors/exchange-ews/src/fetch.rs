@@ -6,11 +6,11 @@ use calbridge_core::connector::{Change, Result};
 use calbridge_core::model::{CalendarRef, Event, FieldSet, ItemRef};
 use jiff::civil::Date;
 
-use crate::map::{Mapped, Mapper};
+use crate::map::{Doubts, Mapped, Mapper};
 use crate::request::Properties;
 use crate::response::Item;
 use crate::series::{Series, split_occurrence_id};
-use crate::source::{Inner, gone};
+use crate::source::{Expands, Inner, gone};
 
 impl Inner {
     /// Reads items by their refs, as the core asks for them.
@@ -31,9 +31,12 @@ impl Inner {
         let read = self
             .get_items(calendar, &ids, &Properties::series(fields))
             .await?;
+        let doubts = Doubts::default();
         let mapper = Mapper {
             zones: &self.zones,
             fields,
+            expanded: self.expands() != Expands::No,
+            doubts: &doubts,
         };
         let mut events = Vec::new();
         // Many items, few folders: each is asked for once.
@@ -67,6 +70,7 @@ impl Inner {
                 },
             });
         }
+        doubts.tell(calendar);
         Ok(events)
     }
 
@@ -101,11 +105,7 @@ impl Inner {
                 }));
             }
         };
-        let ids: Vec<String> = series
-            .exception_id(date)
-            .map(str::to_owned)
-            .into_iter()
-            .collect();
+        let ids = series.exception_on(date).into_iter().collect();
         let details = self.exceptions(calendar, mapper.fields, ids).await?;
         if let Some(Err(error)) = details.values().next() {
             return Ok(Err(error.clone()));

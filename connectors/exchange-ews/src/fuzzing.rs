@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use calbridge_core::model::{Field, FieldSet, Window};
 use jiff::Timestamp;
 
-use crate::map::Mapper;
+use crate::map::{Doubts, Mapper};
 use crate::response::{self, Item, Message};
 use crate::series::{Series, split_occurrence_id};
 use crate::soap;
@@ -47,14 +47,20 @@ pub fn answer(body: &[u8]) {
         .map(|item| (item.id.clone(), Ok(item.clone())))
         .collect();
     for zones in [Zones::new(None), Zones::new(Some("Europe/Copenhagen"))] {
+        let doubts = Doubts::default();
         let mapper = Mapper {
             zones: &zones,
             fields: &fields,
+            expanded: false,
+            doubts: &doubts,
         };
         for item in &items {
             let _ = (mapper.item(item, false), mapper.item(item, true));
             if let Ok(series) = Series::new(item, mapper) {
-                let _ = (series.exceptions_in(window), series.expand(window, &details));
+                let _ = (
+                    series.exceptions_in(window),
+                    series.expand(window, &details),
+                );
                 if let Some((_, date)) = split_occurrence_id(&item.id) {
                     let _ = series.on(date, &details);
                 }

@@ -6,6 +6,7 @@ use calbridge_core::connector::{Error, ErrorKind, Result, Scope};
 use calbridge_core::model::CalendarRef;
 
 use crate::error::WireError;
+use crate::pending::Listed;
 use crate::request::{self, FolderTarget, Properties};
 use crate::response::{Item, Message};
 use crate::source::Inner;
@@ -85,7 +86,56 @@ impl Inner {
         ids: &[String],
         properties: &Properties,
     ) -> Result<Vec<Result<Item>>> {
-        let mut results: Vec<Result<Item>> = Vec::with_capacity(ids.len());
+        let mut results = Vec::with_capacity(ids.len());
+        self.get_into(calendar, ids, properties, &mut results)
+            .await?;
+        Ok(results)
+    }
+
+    /// As [`get_items`](Self::get_items), of items that were just listed: what an earlier feed that was broken
+    /// off had read already is not read again, unless it was changed.
+    ///
+    /// # Errors
+    /// As for [`get_items`](Self::get_items).
+    pub(crate) async fn get_listed(
+        &self,
+        calendar: &CalendarRef,
+        listed: &[Listed],
+        properties: &Properties,
+    ) -> Result<Vec<Result<Item>>> {
+        let known: Vec<Option<Item>> = listed
+            .iter()
+            .map(|listed| self.pending.item(calendar, properties, listed))
+            .collect();
+        let missing: Vec<&Listed> = listed
+            .iter()
+            .zip(&known)
+            .filter_map(|(listed, known)| known.is_none().then_some(listed))
+            .collect();
+        let ids: Vec<String> = missing.iter().map(|listed| listed.id.clone()).collect();
+        let mut read = Vec::with_capacity(ids.len());
+        let done = self.get_into(calendar, &ids, properties, &mut read).await;
+        let good = missing
+            .into_iter()
+            .zip(&read)
+            .filter_map(|(listed, item)| Some((listed, item.as_ref().ok()?)));
+        self.pending.keep_items(calendar, properties, good);
+        done?;
+        let mut read = read.into_iter();
+        Ok(known
+            .into_iter()
+            .filter_map(|known| known.map(Ok).or_else(|| read.next()))
+            .collect())
+    }
+
+    /// Reads on until there is a result for every id.
+    async fn get_into(
+        &self,
+        calendar: &CalendarRef,
+        ids: &[String],
+        properties: &Properties,
+        results: &mut Vec<Result<Item>>,
+    ) -> Result<()> {
         let mut batch = self.batch.load(Ordering::Relaxed).max(1);
         let (mut slow, mut alone) = (0, 0);
         while results.len() < ids.len() {
@@ -136,7 +186,7 @@ impl Inner {
                 }
             }
         }
-        Ok(results)
+        Ok(())
     }
 
     /// One request. Gives fewer results than ids if the server stopped in between.
@@ -158,8 +208,14 @@ impl Inner {
             match result {
                 // What was read before it is kept.
                 Err(error) if is_slow(&error) && !results.is_empty() => return Ok(results),
-                // One answer for the whole request, or something that concerns more than its item.
-                Err(error) if count < ids.len() && count == 1 => return Err(error),
+                // One answer for the whole request.
+                Err(mut error)
+                    if count == 1 && ids.len() > 1 && error.kind == ErrorKind::Transient =>
+                {
+                    error.scope = Scope::Calendar;
+                    return Err(error);
+                }
+                // Something that concerns more than its item.
                 Err(error)
                     if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Auth)
                         || error.scope != Scope::Item
@@ -171,7 +227,7 @@ impl Inner {
             }
         }
         if results.len() != ids.len() {
-            return Err(WireError::Missing("one message per item").of("GetItem"));
+            return Err(self.client.miscounted("GetItem", ids.len(), count));
         }
         Ok(results)
     }

@@ -56,6 +56,7 @@
 //!
 //! For times no subject, no body, no place and no attendee is asked for.
 
+mod bookmark;
 mod check;
 mod client;
 mod config;
@@ -66,7 +67,11 @@ mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 mod items;
+mod listing;
 mod map;
+mod masters;
+mod pending;
+mod proof;
 mod recurrence;
 mod request;
 mod response;
@@ -74,6 +79,7 @@ mod series;
 mod signin;
 mod soap;
 mod source;
+mod walk;
 mod window;
 mod xml;
 mod zones;

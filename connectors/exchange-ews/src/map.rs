@@ -1,16 +1,19 @@
 //! From the wire to the model: one item, one event.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine as _;
 use calbridge_core::connector::{Change, Error, ErrorKind, Scope};
 use calbridge_core::model::{
-    Content, Event, EventKey, EventTime, Field, FieldSet, GroupRef, ItemRef, OriginalStart, ShowAs,
+    CalendarRef, Content, Event, EventKey, EventTime, Field, FieldSet, GroupRef, ItemRef,
+    OriginalStart, ShowAs,
 };
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 use crate::response::{FreeBusy, Item, ItemType, WireTime};
-use crate::zones::{Zones, iana_name, instant};
+use crate::zones::{Definition, Zones, iana_name, instant};
 
 /// What became of an item.
 #[derive(Debug)]
@@ -27,6 +30,34 @@ pub(crate) enum Mapped {
 pub(crate) struct Mapper<'a> {
     pub(crate) zones: &'a Zones,
     pub(crate) fields: &'a FieldSet,
+    /// Whether the items come from a server that is known to expand series. Elsewhere an occurrence of its own
+    /// is an item that was invited alone.
+    pub(crate) expanded: bool,
+    pub(crate) doubts: &'a Doubts,
+}
+
+/// How many events were read in a zone that had to be guessed.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts(AtomicUsize);
+
+impl Doubts {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells the operator, once for all events of a reading. What the zones are called may be anything that
+    /// somebody wrote, so it is not repeated.
+    pub(crate) fn tell(&self, calendar: &CalendarRef) {
+        let events = self.0.load(Ordering::Relaxed);
+        if events > 0 {
+            tracing::warn!(
+                calendar = calendar.handle(),
+                code = "ews.zone",
+                events,
+                "Events name a time zone that is not known and not defined with them; they are read in `home_zone`, or in UTC where that is not set. Their times may be off: correct the zone in Outlook."
+            );
+        }
+    }
 }
 
 /// Why an item cannot be described, and the code that monitoring sees.
@@ -84,18 +115,18 @@ impl Mapper<'_> {
             return Ok(None);
         }
         let all_day = item.all_day.unwrap_or(false);
-        let zone = self.zones.find(item.zone_id.as_deref(), item.zone.as_ref());
+        let zone = self.zone_of(item);
         if all_day && zone.is_none() && item.start_wall.is_none() && !detailed {
             return Ok(None);
         }
         let time = self.time(item, zone.as_ref())?;
         let original = match item.item_type {
             Some(ItemType::Occurrence | ItemType::Exception) => {
-                let at = item
-                    .recurrence_id
-                    .or(item.original_start)
-                    .ok_or(NO_RECURRENCE_ID)?;
-                Some(self.original(item, at, zone.as_ref())?)
+                match item.recurrence_id.or(item.original_start) {
+                    Some(at) => Some(self.original(item, at, zone.as_ref())?),
+                    None if detailed && !self.expanded => None,
+                    None => return Err(NO_RECURRENCE_ID),
+                }
             }
             // A single meeting of somebody else's series goes by its UID alone.
             Some(ItemType::Single) => None,
@@ -117,6 +148,19 @@ impl Mapper<'_> {
         }))
     }
 
+    /// The zone that an item was made in.
+    pub(crate) fn zone_of(&self, item: &Item) -> Option<TimeZone> {
+        self.zones.find(item.zone_id.as_deref(), item.zone.as_ref())
+    }
+
+    /// Notes that an item's clock is read in a zone that is not its own although it names one.
+    pub(crate) fn doubt(&self, item: &Item, zone: Option<&TimeZone>) {
+        let names = |zone: &Definition| !zone.id.is_empty() || !zone.name.is_empty();
+        if zone.is_none() && (item.zone_id.is_some() || item.zone.as_ref().is_some_and(names)) {
+            self.doubts.add();
+        }
+    }
+
     /// The zone to read wall clock times in.
     pub(crate) fn zone_or_home(&self, zone: Option<&TimeZone>) -> TimeZone {
         zone.or(self.zones.home()).cloned().unwrap_or(TimeZone::UTC)
@@ -128,6 +172,9 @@ impl Mapper<'_> {
         let reading = self.zone_or_home(zone);
         if item.all_day.unwrap_or(false) {
             // The author's clock is the surest; else midnights of the item's zone.
+            if !matches!(item.start_wall, Some(WireTime::Local(_))) {
+                self.doubt(item, zone);
+            }
             let day = |wall: Option<WireTime>, at: WireTime| match wall {
                 Some(WireTime::Local(wall)) => nearest_date(wall),
                 _ => nearest_date(local(&reading, at)),
@@ -140,6 +187,9 @@ impl Mapper<'_> {
                 first.checked_add(1.day()).map_err(|_| BAD_TIMES)?
             };
             return EventTime::all_day(first, after).map_err(|_| BAD_TIMES);
+        }
+        if matches!(start, WireTime::Local(_)) || matches!(end, WireTime::Local(_)) {
+            self.doubt(item, zone);
         }
         EventTime::timed(
             to_instant(&reading, start).ok_or(BAD_TIMES)?,

@@ -13,6 +13,9 @@ pub(crate) const SYNC_PAGE: usize = 512;
 /// The most items that one FindItem returns by Exchange's own limit (EWSFindCountLimit).
 pub(crate) const FIND_PAGE: usize = 1000;
 
+/// How many of the items that were changed last are asked for at once.
+pub(crate) const LATEST_PAGE: usize = 250;
+
 /// A request's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Body {
@@ -52,7 +55,7 @@ impl FolderTarget {
 
 /// Which properties of items. No more than the fields that were asked for, and what identity and
 /// qualification need.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Properties {
     uris: Vec<&'static str>,
     object_id: bool,
@@ -194,12 +197,12 @@ pub(crate) fn page(folder: &str, properties: &Properties, offset: u32) -> Body {
     }
 }
 
-/// FindItem for the item that was changed last.
-pub(crate) fn newest(folder: &str) -> Body {
+/// FindItem for the items that were changed last, the latest first, page by page.
+pub(crate) fn latest(folder: &str, offset: u32) -> Body {
     Body {
         operation: "FindItem",
         xml: format!(
-            r#"<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties><t:FieldURI FieldURI="item:LastModifiedTime"/></t:AdditionalProperties></m:ItemShape><m:IndexedPageItemView MaxEntriesReturned="1" Offset="0" BasePoint="Beginning"/><m:SortOrder><t:FieldOrder Order="Descending"><t:FieldURI FieldURI="item:LastModifiedTime"/></t:FieldOrder></m:SortOrder><m:ParentFolderIds>{}</m:ParentFolderIds></m:FindItem>"#,
+            r#"<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties><t:FieldURI FieldURI="item:LastModifiedTime"/><t:FieldURI FieldURI="calendar:CalendarItemType"/></t:AdditionalProperties></m:ItemShape><m:IndexedPageItemView MaxEntriesReturned="{LATEST_PAGE}" Offset="{offset}" BasePoint="Beginning"/><m:SortOrder><t:FieldOrder Order="Descending"><t:FieldURI FieldURI="item:LastModifiedTime"/></t:FieldOrder></m:SortOrder><m:ParentFolderIds>{}</m:ParentFolderIds></m:FindItem>"#,
             FolderTarget::Id(folder.to_owned()).xml()
         ),
     }
@@ -302,7 +305,7 @@ mod tests {
             get_folder(&FolderTarget::Id("AQMkFolder=".to_owned())),
             sync_folder_items("AQMkFolder=", None),
             sync_folder_items("AQMkFolder=", Some("H4sIAAA=")),
-            newest("AQMkFolder="),
+            latest("AQMkFolder=", 250),
         ];
         for fields in &fields {
             bodies.extend([

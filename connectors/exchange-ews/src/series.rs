@@ -12,6 +12,7 @@ use crate::map::{
     BAD_VALUE, Mapper, Unfit, group_of, key, local, nearest_date, to_instant, unreadable,
     unreadable_because,
 };
+use crate::pending::Listed;
 use crate::response::{Exception, Item, WireTime};
 use crate::zones::{iana_name, instant};
 
@@ -84,14 +85,13 @@ impl<'a> Series<'a> {
             return Err(NO_RULE);
         }
         key(master, None)?;
-        let found = mapper
-            .zones
-            .find(master.zone_id.as_deref(), master.zone.as_ref());
+        let found = mapper.zone_of(master);
         let all_day = master.all_day.unwrap_or(false);
         if found.is_none() && mapper.zones.home().is_none() && !all_day {
             // On a guess it would be an hour off for half of the year.
             return Err(NO_ZONE);
         }
+        mapper.doubt(master, found.as_ref());
         let zone = mapper.zone_or_home(found.as_ref());
         let (start, end) = (master.start.ok_or(NO_TIMES)?, master.end.ok_or(NO_TIMES)?);
         let (start, end) = (local(&zone, start), local(&zone, end));
@@ -181,7 +181,7 @@ impl<'a> Series<'a> {
     }
 
     /// The ids of the exceptions that have to be read to expand the series inside `window`.
-    pub(crate) fn exceptions_in(&self, window: Window) -> Vec<String> {
+    pub(crate) fn exceptions_in(&self, window: Window) -> Vec<Listed> {
         self.exceptions
             .iter()
             .filter(|(date, exception)| {
@@ -189,7 +189,7 @@ impl<'a> Series<'a> {
                     && !self.deleted.contains(date)
                     && self.may_overlap(exception, window)
             })
-            .map(|(_, exception)| exception.id.clone())
+            .map(|(_, exception)| self.listed(exception))
             .collect()
     }
 
@@ -268,11 +268,16 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// The id of the exception on a date.
-    pub(crate) fn exception_id(&self, date: Date) -> Option<&str> {
+    /// The exception on a date.
+    pub(crate) fn exception_on(&self, date: Date) -> Option<Listed> {
         self.exceptions
             .get(&date)
-            .map(|exception| exception.id.as_str())
+            .map(|exception| self.listed(exception))
+    }
+
+    /// An exception changes with its master.
+    fn listed(&self, exception: &Exception) -> Listed {
+        Listed::part(exception.id.clone(), self.master)
     }
 
     fn regular(&self, date: Date) -> Option<Event> {
@@ -311,10 +316,7 @@ impl<'a> Series<'a> {
         if item.bad.is_some() {
             return Err(BAD_VALUE);
         }
-        let own_zone = self
-            .mapper
-            .zones
-            .find(item.zone_id.as_deref(), item.zone.as_ref());
+        let own_zone = self.mapper.zone_of(item);
         let zone = own_zone.or_else(|| self.zone_known.then(|| self.zone.clone()));
         let time = self.mapper.time(item, zone.as_ref())?;
         let original = if self.all_day {
@@ -405,9 +407,12 @@ mod tests {
 
     fn expanded(master: &Item, details: &HashMap<String, Result<Item>>) -> Vec<Change> {
         let (zones, fields) = (Zones::default(), FieldSet::times());
+        let doubts = crate::map::Doubts::default();
         let mapper = Mapper {
             zones: &zones,
             fields: &fields,
+            expanded: false,
+            doubts: &doubts,
         };
         let window = Window::new(
             "2026-12-01T00:00:00Z".parse().unwrap(),

@@ -14,6 +14,7 @@ use calbridge_core::model::{CalendarRef, Event, FieldSet, ItemRef};
 use crate::client::Client;
 use crate::config::{Access, Settings};
 use crate::feed::Feed;
+use crate::pending::Pending;
 use crate::request::FolderTarget;
 use crate::zones::Zones;
 
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     expands: AtomicU8,
     /// Per calendar, the fields that its last feed was asked for: a single read asks for no more.
     fields: Mutex<HashMap<CalendarRef, FieldSet>>,
+    /// What readings that were broken off had found out.
+    pub(crate) pending: Pending,
 }
 
 impl Inner {
@@ -103,6 +106,7 @@ impl Exchange {
                 batch: AtomicUsize::new(settings.batch),
                 expands: AtomicU8::new(0),
                 fields: Mutex::default(),
+                pending: Pending::default(),
                 client: Client::new(settings, context)?,
             }),
         })

@@ -1,15 +1,15 @@
 //! `check`: what an operator is told, from the outside in.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+mod support;
 
 use calbridge_core::connector::{CheckReport, CheckScope, Severity};
 use calbridge_core::model::CalendarRef;
 use calbridge_sandbox::exchange::{Account, ExchangeOptions, Impersonation, Profile, Right};
 use calbridge_sandbox::server::ServerOptions;
 use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Pki, Signer, Validity};
-use common::{ANNA, BO, Bench, request, winter};
 use jiff::{SignedDuration, Timestamp};
+use support::{ANNA, BO, Bench, request, winter};
 
 async fn check(bench: &Bench, addresses: &[&str]) -> CheckReport {
     let scope = CheckScope {
@@ -153,10 +153,10 @@ async fn over_tls(spec: CertificateSpec, trust: bool) -> (Bench, tempfile::TempD
 async fn https_with_a_company_ca() {
     for backend in ["rustls", "native-tls"] {
         let (bench, directory) = over_tls(CertificateSpec::server(), true).await;
-        let mut settings = common::settings(&bench.exchange.url());
+        let mut settings = support::settings(&bench.exchange.url());
         settings["http"]["extra_ca"] = serde_json::json!([directory.path().join("ca.pem")]);
         settings["http"]["tls"] = backend.into();
-        let (connection, secrets) = common::open(settings).unwrap();
+        let (connection, secrets) = support::open(settings).unwrap();
         let bench = Bench {
             connection,
             secrets,

@@ -1,16 +1,14 @@
 //! Series that a server does not expand, across changes of the clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-#[path = "common/script.rs"]
-mod script;
+mod support;
 
 use calbridge_core::model::{EventTime, OriginalStart, Window};
 use calbridge_sandbox::exchange::{Pattern, Profile, Range, Recurrence};
-use common::{ANNA, Bench, Feed, busy, dk, read, request, window};
 use jiff::SignedDuration;
 use jiff::civil::date;
-use script::{Script, ZONE, created, daily, folder, found, got, item, sync};
+use support::script::{Script, ZONE, created, daily, folder, found, got, item, sync};
+use support::{ANNA, Bench, Feed, busy, dk, read, request, window};
 
 /// A daily series of a server that tells its changed occurrences this way.
 async fn series(
@@ -163,7 +161,7 @@ async fn a_start_in_the_hour_that_is_skipped_keeps_its_length() {
     let lengths: Vec<_> = feed
         .events
         .iter()
-        .map(|event| event.content.time.span_in(&common::copenhagen()))
+        .map(|event| event.content.time.span_in(&support::copenhagen()))
         .map(|(start, end)| end.duration_since(start))
         .collect();
     assert_eq!(lengths, [half, half, half]);
@@ -183,7 +181,7 @@ async fn exceptions_and_deletions_on_both_sides_of_the_changes_of_the_clock() {
                 };
                 let start = dk(&format!("{begin}T{clock}"));
                 let end = start + SignedDuration::from_mins(15);
-                let wall = |at| common::copenhagen().to_datetime(at).to_string();
+                let wall = |at| support::copenhagen().to_datetime(at).to_string();
                 let series = bench
                     .exchange
                     .create(ANNA, busy(&wall(start), &wall(end)).repeating(rule))

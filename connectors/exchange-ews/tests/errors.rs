@@ -2,16 +2,16 @@
 //! scope, tells the operator what to do, carries nothing personal and concludes nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+mod support;
 
 use calbridge_core::connector::{Error, ErrorKind, Scope};
 use calbridge_sandbox::exchange::{
     Account, ExchangeOptions, Impersonation, Pattern, Profile, Range, Recurrence,
 };
 use calbridge_sandbox::fault::{Fault, FaultKind, TransportFault};
-use common::{ANNA, BO, Bench, after, busy, request, settings, winter};
 use jiff::civil::date;
 use serde_json::json;
+use support::{ANNA, BO, Bench, after, busy, request, settings, winter};
 
 async fn bench() -> Bench {
     let bench = Bench::start(Profile::Exchange2019).await;
@@ -216,7 +216,7 @@ async fn a_wrong_password_is_tried_once_by_many_calendars() {
         .set_accounts(vec![Account::service("svc-calbridge", "sandbox")]);
     assert!(bench.read(request(ANNA, winter())).await.is_err());
     let scope = calbridge_core::connector::CheckScope {
-        now: common::at("2026-11-20T08:00:00Z"),
+        now: support::at("2026-11-20T08:00:00Z"),
         calendars: Vec::new(),
     };
     bench.connection.check(scope).await.unwrap();
@@ -378,8 +378,8 @@ async fn an_unreachable_host() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let (connection, _) =
-        common::open(settings(&format!("http://{address}/EWS/Exchange.asmx"))).unwrap();
-    let error = common::read(connection.as_ref(), request(ANNA, winter()))
+        support::open(settings(&format!("http://{address}/EWS/Exchange.asmx"))).unwrap();
+    let error = support::read(connection.as_ref(), request(ANNA, winter()))
         .await
         .unwrap_err();
     assert_eq!(

@@ -2,15 +2,15 @@
 //! not expand). The same cases run against both.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+mod support;
 
 use calbridge_core::model::{EventTime, OriginalStart, ShowAs};
 use calbridge_sandbox::exchange::{
     DayIndex, DayKind, FreeBusy, NewItem, Pattern, Profile, Range, Recurrence, Zone,
 };
-use common::{ANNA, Bench, after, busy, dk, request, window, winter};
 use jiff::SignedDuration;
 use jiff::civil::{Weekday, date};
+use support::{ANNA, Bench, after, busy, dk, request, window, winter};
 
 const PROFILES: [Profile; 3] = [
     Profile::Exchange2013,
@@ -152,7 +152,7 @@ async fn k038_k039_k040_k041_one_occurrence_deleted_moved_or_set_free() {
         };
         assert!(on("2026-12-14T09:00").is_none());
         let moved = on("2026-12-21T09:00").unwrap();
-        let (start, _) = moved.content.time.span_in(&common::copenhagen());
+        let (start, _) = moved.content.time.span_in(&support::copenhagen());
         assert_eq!(
             start,
             dk("2026-12-21T10:00"),
@@ -253,7 +253,7 @@ async fn k045_29_february_in_a_common_year_is_the_28th() {
         let starts: std::collections::BTreeSet<_> = feed
             .events
             .iter()
-            .map(|event| event.content.time.span_in(&common::copenhagen()).0)
+            .map(|event| event.content.time.span_in(&support::copenhagen()).0)
             .collect();
         assert!(starts.contains(&dk("2027-02-28T08:00")), "{profile:?}");
         // 31 December, 31 January, 28 February (two series).

@@ -1,7 +1,7 @@
 //! What a feed reports, what it costs, and what it never does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+mod support;
 
 use calbridge_core::connector::ErrorKind;
 use calbridge_core::model::{CalendarRef, Coverage, Field, FieldSet, ItemRef, ShowAs};
@@ -9,9 +9,9 @@ use calbridge_sandbox::exchange::{
     Account, ExchangeOptions, Folder, FreeBusy, Pattern, Profile, Range, Recurrence, Right,
 };
 use calbridge_sandbox::fault::Fault;
-use common::{ANNA, BO, Bench, ROOM, after, busy, dk, request, window, winter};
 use jiff::SignedDuration;
 use jiff::civil::date;
+use support::{ANNA, BO, Bench, ROOM, after, busy, dk, request, window, winter};
 
 const PROFILES: [Profile; 2] = [Profile::Exchange2019, Profile::Gromox];
 
@@ -166,7 +166,7 @@ async fn k014_every_status_is_reported_as_it_is() {
         }
         let feed = bench.read_true(request(ANNA, winter())).await;
         let mut events = feed.events;
-        events.sort_by_key(|event| event.content.time.span_in(&common::copenhagen()).0);
+        events.sort_by_key(|event| event.content.time.span_in(&support::copenhagen()).0);
         let reported: Vec<_> = events
             .iter()
             .map(|event| event.content.show_as.unwrap())
@@ -218,7 +218,7 @@ async fn k026_k027_k028_k029_what_leaves_the_folder_is_gone() {
             let leaves = feed
                 .events
                 .iter()
-                .find(|event| event.content.time.span_in(&common::copenhagen()).0 == start)
+                .find(|event| event.content.time.span_in(&support::copenhagen()).0 == start)
                 .unwrap()
                 .item
                 .clone();

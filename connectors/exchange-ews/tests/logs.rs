@@ -1,10 +1,10 @@
 //! Least data: what the connector logs at any level. A test of its own program, for there is one subscriber.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
+mod support;
 
 use calbridge_sandbox::exchange::Profile;
-use common::{ANNA, Bench, after, busy, request, winter};
+use support::{ANNA, Bench, after, busy, request, winter};
 
 /// What is logged, at which level.
 #[derive(Clone, Default)]

@@ -8,12 +8,12 @@
     clippy::print_stdout
 )]
 
-mod common;
+mod support;
 
 use calbridge_sandbox::exchange::{Pattern, Profile, Range, Recurrence};
-use common::{ANNA, Bench, after, busy, dk, request, winter};
 use jiff::SignedDuration;
 use jiff::civil::{Weekday, date};
+use support::{ANNA, Bench, after, busy, dk, request, winter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cost {
@@ -40,6 +40,9 @@ fn spent(bench: &Bench) -> Cost {
 /// First contact, unchanged, one change.
 async fn measure(profile: Profile, fill: impl Fn(&Bench)) -> [Cost; 3] {
     let bench = Bench::start(profile).await;
+    // No later than our own clock, as everywhere.
+    let yesterday = support::at("2026-11-19T08:00:00Z");
+    bench.exchange.set_clock(Some(yesterday));
     fill(&bench);
     let first = request(ANNA, winter());
     let feed = bench.read_true(first.clone()).await;

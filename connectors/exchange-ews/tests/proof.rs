@@ -1,12 +1,10 @@
 //! Whether a server expands series is believed on proof alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-#[path = "common/script.rs"]
-mod script;
+mod support;
 
-use common::{ANNA, BO, after, read, request, window};
-use script::{Script, ZONE, created, folder, found, got, item, master, sync};
+use support::script::{Script, ZONE, created, folder, found, got, item, master, sync};
+use support::{ANNA, BO, after, read, request, window};
 
 fn december() -> calbridge_core::model::Window {
     window("2026-12-01T00:00", "2026-12-31T00:00")
@@ -129,7 +127,7 @@ async fn a_series_that_appears_while_it_is_read_does_not_make_exchange_a_server_
             "2026-12-07T09:00:00Z",
             &format!(
                 "{ZONE}<t:LastModifiedTime>2026-11-20T08:00:00Z</t:LastModifiedTime>{}",
-                script::mondays()
+                support::script::mondays()
             ),
         )
     };

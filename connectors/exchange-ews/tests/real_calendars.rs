@@ -7,12 +7,12 @@
     clippy::print_stdout
 )]
 
-mod common;
+mod support;
 
 use calbridge_core::model::Window;
 use calbridge_sandbox::exchange::{Folder, Profile};
-use common::{ANNA, Bench, request};
 use jiff::SignedDuration;
+use support::{ANNA, Bench, request};
 
 #[tokio::test]
 async fn real_calendars_are_read_as_they_are() {

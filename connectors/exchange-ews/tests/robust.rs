@@ -1,16 +1,15 @@
 //! What servers do in odd hours: ids that are no longer known, items that come and go, answers that take too long.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-#[path = "common/script.rs"]
-mod script;
+mod support;
 
 use calbridge_core::connector::Cursor;
 use calbridge_core::model::{CalendarRef, ItemRef};
-use common::{ANNA, after, open, read, request, settings, winter};
-use script::{
-    SILENCE, Script, ZONE, deleted, envelope, err, failure, folder, found, got, item, success, sync,
+use support::script::{
+    SILENCE, Script, ZONE, created, deleted, envelope, err, failure, folder, found, got, item,
+    success, sync,
 };
+use support::{ANNA, after, open, read, request, settings, window, winter};
 
 fn single(id: &str) -> String {
     item(
@@ -160,30 +159,68 @@ async fn an_item_that_is_replaced_while_it_is_read_is_not_gone() {
 }
 
 #[tokio::test]
-async fn after_what_could_not_be_named_the_window_is_read_again() {
-    let server = Script::start(move |body, _| {
-        if body.contains("GetFolder") {
-            return folder("F");
-        }
-        if body.contains("<m:SyncFolderItems>") {
-            let change = deleted("A");
-            return sync("s2", if body.contains(">s1<") { &change } else { "" });
-        }
-        let nameless = single("").replace("<t:UID>uid-</t:UID>", "");
-        if body.contains("FindItem") {
-            return found(&[nameless]);
-        }
-        got(&[nameless])
-    })
-    .await;
-    let connection = server.connect();
-    let first = known("F");
-    let feed = read(connection.as_ref(), first.clone()).await.unwrap();
-    assert!(feed.snapshots.is_empty());
-    let next = read(connection.as_ref(), after(&feed, &first))
-        .await
-        .unwrap();
-    assert_eq!(next.unreadable.len(), 1, "it was read again");
+async fn what_cannot_be_named_costs_one_reading_until_something_changes() {
+    // The core stores no cursor of a first feed that could not name something.
+    for stored in [true, false] {
+        let server = Script::start(move |body, _| {
+            if body.contains("GetFolder") {
+                return folder("F");
+            }
+            if body.contains("<m:SyncFolderItems>") {
+                let change = deleted("A");
+                return match body {
+                    body if body.contains(">s1<") => sync("s2", &change),
+                    body if body.contains(">s2<") => sync("s3", ""),
+                    body if body.contains(">s3<") => sync("s4", &change),
+                    body if body.contains("<m:SyncState>") => sync("s5", ""),
+                    _ => sync("s2", &created("A", "Single")),
+                };
+            }
+            let nameless = single("").replace("<t:UID>uid-</t:UID>", "");
+            if body.contains("FindItem") {
+                return found(&[nameless, single("B")]);
+            }
+            got(&[nameless])
+        })
+        .await;
+        let connection = server.connect();
+        let first = if stored {
+            known("F")
+        } else {
+            request(ANNA, winter())
+        };
+        let feed = read(connection.as_ref(), first.clone()).await.unwrap();
+        assert_eq!((feed.events.len(), feed.unreadable.len()), (1, 1));
+        assert!(feed.snapshots.is_empty(), "nothing is concluded");
+        let next = if stored {
+            after(&feed, &first)
+        } else {
+            first.clone()
+        };
+        server.clear();
+        let quiet = read(connection.as_ref(), next.clone()).await.unwrap();
+        assert_eq!((quiet.events.len(), quiet.unreadable.len()), (0, 0));
+        assert_eq!(server.requests(), 1, "{stored}");
+        // What the window gains is read, and concludes nothing either; the rest is not read again.
+        let mut rolled = after(&quiet, &next);
+        rolled.window = window("2026-12-02T00:00", "2027-03-02T00:00");
+        let changed = read(connection.as_ref(), rolled.clone()).await.unwrap();
+        assert_eq!(changed.unreadable.len(), 1, "A is deleted: {stored}");
+        assert!(changed.snapshots.is_empty());
+        let mut rolled = after(&changed, &rolled);
+        rolled.window = window("2026-12-03T00:00", "2027-03-03T00:00");
+        server.clear();
+        let slice = read(connection.as_ref(), rolled.clone()).await.unwrap();
+        assert_eq!(slice.unreadable.len(), 1, "of the slice");
+        assert_eq!(server.count("CalendarView"), 1);
+        let edge = server.last("CalendarView");
+        assert!(edge.contains(r#"StartDate="2027-03-01"#), "{edge}");
+        // An operator's or the night's full read looks again.
+        let mut full = after(&slice, &rolled);
+        full.full = true;
+        let full = read(connection.as_ref(), full).await.unwrap();
+        assert_eq!(full.unreadable.len(), 1);
+    }
 }
 
 #[tokio::test]

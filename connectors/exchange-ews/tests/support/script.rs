@@ -40,15 +40,20 @@ impl Script {
     }
 
     pub fn connect(&self) -> Arc<dyn Connection> {
-        crate::common::open(crate::common::settings(&self.url))
-            .unwrap()
-            .0
+        super::open(super::settings(&self.url)).unwrap().0
     }
 
     /// How many requests hold this text.
     pub fn count(&self, what: &str) -> usize {
         let log = self.log.lock().unwrap();
         log.iter().filter(|body| body.contains(what)).count()
+    }
+
+    /// The last request that holds this text.
+    pub fn last(&self, what: &str) -> String {
+        let log = self.log.lock().unwrap();
+        let last = log.iter().rev().find(|body| body.contains(what));
+        last.cloned().unwrap_or_default()
     }
 
     pub fn requests(&self) -> usize {

@@ -9,6 +9,8 @@
     clippy::panic
 )]
 
+pub mod script;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -139,16 +141,42 @@ impl Bench {
     }
 }
 
+/// Reads to the feed's end.
 pub async fn read(connection: &dyn Connection, request: ChangesRequest) -> Result<Feed> {
-    let mut feed = connection
+    match read_some(connection, request).await {
+        (feed, None) => {
+            assert!(feed.cursor.is_some(), "a feed ends with a checkpoint");
+            Ok(feed)
+        }
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// Reads to the feed's end or its first error. The cursor is that of the last checkpoint.
+pub async fn read_some(
+    connection: &dyn Connection,
+    request: ChangesRequest,
+) -> (Feed, Option<Error>) {
+    let mut all = Feed::default();
+    let mut feed = match connection
         .source()
         .expect("a source")
         .changes(request)
-        .await?;
-    let mut all = Feed::default();
-    while let Some(batch) = feed.next(100).await? {
+        .await
+    {
+        Ok(feed) => feed,
+        Err(error) => return (all, Some(error)),
+    };
+    let mut ended = false;
+    loop {
+        let batch = match feed.next(100).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return (all, None),
+            Err(error) => return (all, Some(error)),
+        };
+        assert!(!ended, "nothing comes after the last checkpoint");
         assert!(batch.changes.len() <= 100);
-        assert!(all.cursor.is_none(), "nothing comes after the checkpoint");
+        let told = !batch.changes.is_empty() || all.told();
         for change in batch.changes {
             match change {
                 Change::Item(event) => all.events.push(event),
@@ -159,11 +187,13 @@ pub async fn read(connection: &dyn Connection, request: ChangesRequest) -> Resul
                 other => panic!("not expected: {other:?}"),
             }
         }
-        all.cursor = batch.checkpoint;
+        if batch.checkpoint.is_some() {
+            // Before anything is told there may be several.
+            ended = told;
+            all.cursor = batch.checkpoint;
+        }
         all.batches += 1;
     }
-    assert!(all.cursor.is_some(), "a feed ends with a checkpoint");
-    Ok(all)
 }
 
 #[derive(Debug, Default)]
@@ -176,6 +206,10 @@ pub struct Feed {
 }
 
 impl Feed {
+    fn told(&self) -> bool {
+        !(self.events.is_empty() && self.snapshots.is_empty() && self.unreadable.is_empty())
+    }
+
     /// What was reported of the window. Whole days may be reported beyond its edges.
     pub fn facts(&self, window: Window) -> BTreeSet<Fact> {
         let facts: Vec<Fact> = self

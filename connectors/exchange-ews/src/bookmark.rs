@@ -1,0 +1,73 @@
+//! What stands in a cursor.
+
+use calbridge_core::connector::{Cursor, Error, ErrorKind, Result, Scope};
+use calbridge_core::model::Coverage;
+use serde::{Deserialize, Serialize};
+
+use crate::source::Expands;
+
+/// A place in a calendar's feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bookmark {
+    /// The folder's id; it stays while the folder lives.
+    pub(crate) folder: String,
+    /// SyncFolderItems' state. Empty: from the beginning.
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) expands: Expands,
+    /// Whether the folder ever showed a series.
+    #[serde(default)]
+    pub(crate) series: bool,
+    /// The fingerprint of the masters; kept where changed exceptions do not show otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) masters: Option<String>,
+    /// Whether the window is to be read though nothing changes any more: something changed before this place,
+    /// or the last time nothing could be concluded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) again: bool,
+    /// What was read and holds something that cannot be named, so that nothing is concluded from what is
+    /// missing there. It is not read again until something changes.
+    #[serde(default, skip_serializing_if = "Coverage::is_empty")]
+    pub(crate) unsure: Coverage,
+}
+
+impl Bookmark {
+    /// The beginning of a folder.
+    pub(crate) fn beginning(folder: String) -> Self {
+        Self {
+            folder,
+            state: String::new(),
+            expands: Expands::Unknown,
+            series: false,
+            masters: None,
+            again: true,
+            unsure: Coverage::none(),
+        }
+    }
+
+    /// `None` for a cursor that cannot be read: it is of another version.
+    pub(crate) fn read(cursor: &Cursor) -> Option<Self> {
+        serde_json::from_str(&cursor.0).ok()
+    }
+
+    pub(crate) fn cursor(&self) -> Result<Cursor> {
+        serde_json::to_string(self).map(Cursor).map_err(|_| {
+            Error::new(
+                ErrorKind::Protocol,
+                Scope::Calendar,
+                "ews.cursor",
+                "the cursor cannot be written",
+            )
+        })
+    }
+
+    /// Whether changed exceptions may leave no trace in SyncFolderItems: not where the server is known to
+    /// expand, or has nothing to expand.
+    pub(crate) fn hides_changes(&self) -> bool {
+        match self.expands {
+            Expands::Yes => false,
+            Expands::No => true,
+            Expands::Unknown => self.series,
+        }
+    }
+}
