@@ -1,6 +1,9 @@
 //! `sync`: bring everything in step once.
 
-use calbridge_core::engine::{CalendarOutcome, PassReport, Silent, SyncOptions, SyncReport};
+use calbridge_core::connector::Scope;
+use calbridge_core::engine::{
+    CalendarOutcome, Failure, PassReport, Silent, SyncOptions, SyncReport,
+};
 use serde::Serialize;
 
 use super::session::{Session, addresses};
@@ -99,13 +102,23 @@ fn exit(reports: &[SyncReport], failed: &[(String, AppError)], stopped: bool) ->
         let total = &report.total;
         report.failures() > 0 || total.held + total.rejected + total.waiting + total.unreadable > 0
     };
-    let calendars: usize = reports.iter().map(|report| report.calendars.len()).sum();
-    let failures: usize = reports.iter().map(SyncReport::failures).sum();
+    let calendars: Vec<&CalendarOutcome> = reports
+        .iter()
+        .flat_map(|report| &report.calendars)
+        .collect();
+    // Not one calendar came through, and all for the same cause.
+    let all_for = |cause: fn(&Failure) -> bool| {
+        !calendars.is_empty()
+            && calendars
+                .iter()
+                .all(|calendar| calendar.failed.as_ref().is_some_and(cause))
+    };
     if stopped {
         Exit::Interrupted
-    } else if calendars > 0 && failures == calendars {
-        // Not one calendar came through: that is the connection's fault, not the calendars'.
+    } else if all_for(|failure| failure.scope == Some(Scope::Connection)) {
         Exit::Connection
+    } else if all_for(|failure| failure.code == "store") {
+        Exit::State
     } else if !failed.is_empty() || reports.iter().any(incomplete) {
         Exit::Partly
     } else {

@@ -255,7 +255,9 @@ impl TryFrom<Vec<String>> for Daily {
             .iter()
             .map(|text| {
                 Time::strptime("%H:%M", text.trim())
-                    .map_err(|_| format!("`{text}` is not a time of day; write `HH:MM`"))
+                    .ok()
+                    .filter(|_| text.trim().len() == "HH:MM".len())
+                    .ok_or_else(|| format!("`{text}` is not a time of day; write `HH:MM`"))
             })
             .collect::<Result<Vec<_>, _>>()?;
         times.sort();
@@ -359,7 +361,7 @@ mod tests {
 
     #[test]
     fn k152_a_malformed_schedule_is_refused_with_the_right_form() {
-        for text in ["25:00", "0530", "5.30", ""] {
+        for text in ["25:00", "0530", "5.30", "", "5:30", "5:3", "05:60", "24:00"] {
             let error = Daily::try_from(vec![text.to_owned()]).unwrap_err();
             assert!(error.contains("HH:MM"), "{error}");
         }

@@ -230,7 +230,7 @@ impl Engine {
             None => listed(&sync.roster.allow),
         };
         let now = self.clock.now();
-        if answer.entries.is_empty() {
+        if roster::is_empty(&answer) {
             tracing::warn!(
                 sync = sync.name,
                 code = "3202",
@@ -399,7 +399,10 @@ impl Engine {
             .filter_map(|(calendar, result)| Some((calendar, result.err()?)))
             .collect();
         let was_due: HashSet<CalendarId> = due.iter().map(|unit| unit.calendar).collect();
-        let not_listed: HashSet<CalendarId> = failed.keys().copied().collect();
+        let not_listed: HashMap<CalendarId, Failure> = failed
+            .iter()
+            .map(|(calendar, error)| (*calendar, Failure::from(error)))
+            .collect();
         let mut outcomes = Vec::with_capacity(members.len());
         for member in &members {
             let unit = unit(member);
@@ -421,17 +424,22 @@ impl Engine {
                 }
                 None => guarded(pass::pass(&unit, work.full)).instrument(span).await,
             };
-            let listed =
-                was_due.contains(&member.state.id) && !not_listed.contains(&member.state.id);
+            let not_listed = not_listed.get(&member.state.id);
+            let listed = was_due.contains(&member.state.id) && not_listed.is_none();
             let listed = listed.then(|| self.clock.now());
             let redo = Work {
                 full: work.full && result.is_err(),
-                reconcile: work.reconcile && not_listed.contains(&member.state.id),
+                reconcile: work.reconcile && not_listed.is_some(),
             };
             let outcome = self
                 .conclude(&unit, member, listed, report, result, progress)
                 .await;
-            outcomes.push(CalendarOutcome { redo, ..outcome });
+            outcomes.push(CalendarOutcome {
+                redo,
+                // The calendar is no worse off than before, but what was asked for was not done.
+                failed: outcome.failed.or_else(|| not_listed.cloned()),
+                ..outcome
+            });
         }
         outcomes
     }

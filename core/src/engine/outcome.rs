@@ -65,7 +65,13 @@ pub fn settle(
         Outcome::Accepted { .. } | Outcome::Unknown => {
             let mut row = begun;
             if !outage {
-                again(&mut row, "unknown", None, desired, now);
+                let tries = again(&mut row, "unknown", None, desired.clone(), now);
+                if tries >= MAX_TRIES {
+                    let message = format!(
+                        "sent {tries} times and never answered while other writes were; ask the other system's support with the reference ids of the calls"
+                    );
+                    bury(&mut row, op, "unknown", &message, desired, context);
+                }
             }
             row
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::pass::PassReport;
 use super::plan::PlannedWrite;
 use super::unit::PassError;
-use crate::connector::SkippedEntry;
+use crate::connector::{Scope, SkippedEntry};
 use crate::model::{Address, CalendarRef};
 use crate::store::CalendarState;
 
@@ -88,6 +88,9 @@ pub struct Failure {
     pub code: String,
     /// What happened and what to do.
     pub message: String,
+    /// How much of a connection is concerned; none: it is not a connection's fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
 }
 
 impl From<&PassError> for Failure {
@@ -95,6 +98,7 @@ impl From<&PassError> for Failure {
         Self {
             code: error.code(),
             message: error.to_string(),
+            scope: error.connector_error().map(|error| error.scope),
         }
     }
 }

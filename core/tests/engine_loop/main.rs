@@ -3,6 +3,7 @@
 //! they show a case.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+mod cases;
 mod contact;
 mod reading;
 mod regressions;

@@ -10,7 +10,7 @@ use calbridge_core::connector::{
     ChangesRequest, CheckReport, CheckScope, Connection, Cursor, Error, ErrorKind, ExternalIds,
     Hint, HintFeed, InventoryBounds, InventoryEntry, InventoryFeed, InventoryPage,
     InventoryRequest, Op, Outcome, Receipt, Result, Roster, Scope, Sharing, SideState,
-    SinkCapabilities, SourceCapabilities, Write, WriteOutcome,
+    SinkCapabilities, SkippedEntry, SourceCapabilities, Write, WriteOutcome,
 };
 use calbridge_core::engine::{
     ConnectionHandle, Engine, Silent, SyncConfig, SyncOptions, SyncReport,
@@ -343,12 +343,18 @@ pub struct SinkAnswers {
     pub inventory_down: bool,
     pub inventory_breaks_with: Option<String>,
     pub origin: Option<String>,
+    /// Come with every outcome.
+    pub notices: Vec<String>,
 }
 
 #[derive(Debug, Default)]
 pub struct SinkState {
     pub batches: Vec<Vec<String>>,
     pub roster: Vec<String>,
+    /// Listed more than once, and so of no use.
+    pub doubles: Vec<String>,
+    /// The calendars of every inventory that was asked for.
+    pub listed: Vec<String>,
     pub records: BTreeMap<(String, String), Content>,
     pub answers: SinkAnswers,
     /// `op id` of every write that arrived.
@@ -421,7 +427,15 @@ impl Connection for MemorySink {
                     kind: calbridge_core::model::CalendarKind::Person,
                 })
                 .collect(),
-            skipped: Vec::new(),
+            skipped: state
+                .doubles
+                .iter()
+                .map(|address| SkippedEntry {
+                    address: address.clone(),
+                    code: "3201".to_owned(),
+                    reason: "listed more than once".to_owned(),
+                })
+                .collect(),
         })
     }
 
@@ -520,7 +534,7 @@ impl CalendarSink for MemorySink {
                 id: write.id,
                 outcome,
                 receipt: Some(0),
-                notices: Vec::new(),
+                notices: answers.notices.clone(),
             });
         }
         report.receipts.push(Receipt {
@@ -540,6 +554,8 @@ impl CalendarSink for MemorySink {
     async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
         let mut state = self.state.lock().unwrap();
         state.inventories += 1;
+        let asked = request.calendars.iter().map(folded);
+        state.listed.extend(asked);
         if let Some(bad) = &state.answers.inventory_breaks_with
             && request.calendars.iter().any(|c| folded(c) == *bad)
         {

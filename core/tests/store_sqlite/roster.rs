@@ -235,3 +235,37 @@ async fn success_ends_trouble() {
         .await;
     assert!(matches!(refused, Err(StoreError::NotFound("calendar"))));
 }
+
+#[tokio::test]
+async fn k112_trouble_of_an_active_calendar_stays_when_the_roster_changes_its_entry() {
+    let (store, fence) = open().await;
+    commit(
+        &store,
+        fence,
+        SYNC,
+        &[add(calendar("o1", "anna@k.example"))],
+    )
+    .await;
+    let id = store.calendars(SYNC).await.unwrap()[0].id;
+    let trouble = Trouble {
+        code: "ews.ErrorNonExistentMailbox".to_owned(),
+        message: "look".to_owned(),
+        since: now(),
+        times: 3,
+        not_before: Some(instant("2026-11-23T09:00:00Z")),
+    };
+    let report = CalendarReport {
+        trouble: Some(trouble.clone()),
+        ..CalendarReport::default()
+    };
+    store
+        .report_calendar(fence, SYNC, id, report)
+        .await
+        .unwrap();
+    let before = store.calendars(SYNC).await.unwrap().remove(0);
+    assert_eq!(before.trouble.as_ref(), Some(&trouble));
+    let other_id = calendar("o2", "anna@k.example");
+    commit(&store, fence, SYNC, &[set(&before, other_id.clone())]).await;
+    let after = store.calendars(SYNC).await.unwrap().remove(0);
+    assert_eq!((after.calendar, after.trouble), (other_id, Some(trouble)));
+}

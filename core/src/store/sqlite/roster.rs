@@ -127,6 +127,16 @@ struct Entry<'a> {
 }
 
 fn set(transaction: &Transaction<'_>, sync: &str, id: CalendarId, entry: &Entry<'_>) -> Work<()> {
+    if entry.membership == Membership::Active {
+        // Whoever comes back begins without the trouble of former times (Kommuneklienten's K111).
+        transaction
+            .prepare_cached(
+                "UPDATE member SET trouble_code = NULL, trouble_message = NULL, trouble_since = NULL,
+                        trouble_times = NULL, trouble_not_before = NULL
+                  WHERE sync = ?1 AND calendar = ?2 AND membership = ?3",
+            )?
+            .execute(params![sync, id.0, Membership::Parked.word()])?;
+    }
     let changed = transaction
         .prepare_cached(
             "UPDATE member SET owner = ?3, address = ?4, folded = ?5, part = ?6, kind = ?7,

@@ -1,0 +1,640 @@
+//! A life is played: the engine as it is, on a clock that is set, between two systems that do as they are told. What
+//! must hold all the time is looked at after every sync; that everything is in step, when all trouble is over.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use calbridge_core::clock::{Clock, FixedClock};
+use calbridge_core::connector::Connection;
+use calbridge_core::engine::{ConnectionHandle, Engine, Silent, SyncConfig, SyncOptions};
+use calbridge_core::store::Store;
+use calbridge_core::store::sqlite::SqliteStore;
+use jiff::civil::{DateTime, date};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::acts::Act;
+use crate::systems::{
+    Person, State, Systems, owner, sink_capabilities, source_capabilities, today, window_end,
+};
+use crate::truth::{self, Exception, Item, Items, Occurrence, Rule, Span, Zone};
+
+const PEOPLE: usize = 3;
+
+/// Where the engine's memory is.
+pub enum Place {
+    Memory,
+    /// A file, with backups that can be restored.
+    File(tempfile::TempDir),
+}
+
+struct Life {
+    systems: Systems,
+    clock: Arc<FixedClock>,
+    place: Place,
+    files: u32,
+    backup: Option<PathBuf>,
+    store: Arc<dyn Store>,
+    engine: Engine,
+    sync: SyncConfig,
+    /// Records that passed as they should, and must stay: by owner and the source's id.
+    passed: BTreeMap<(usize, String), Span>,
+    next_item: u32,
+    /// What is deleted and may come back.
+    bin: Vec<(usize, u32, Item)>,
+    stale: bool,
+}
+
+/// Plays a life to its end and looks at it.
+///
+/// # Errors
+/// What was wrong first, in words.
+pub fn play(acts: &[Act], place: Place) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut life = Life::begin(place).await;
+        for (n, act) in acts.iter().enumerate() {
+            let done = life.act(act).await;
+            done.map_err(|wrong| format!("act {n}, {act:?}: {wrong}"))?;
+        }
+        life.settle()
+            .await
+            .map_err(|wrong| format!("in the end: {wrong}"))
+    })
+}
+
+async fn engine(
+    store: &Arc<dyn Store>,
+    clock: &Arc<FixedClock>,
+    systems: &Systems,
+    sync: &SyncConfig,
+) -> Engine {
+    let fence = store.acquire("simulation", clock.now()).await.unwrap();
+    let handle = |name: &str, capabilities| {
+        let connection: Arc<dyn Connection> = Arc::new(systems.clone());
+        Arc::new(ConnectionHandle::new(
+            name,
+            "sim 1",
+            capabilities,
+            connection,
+        ))
+    };
+    Engine::new(
+        Arc::clone(store),
+        fence,
+        Arc::clone(clock) as Arc<dyn Clock>,
+        [
+            handle("source", source_capabilities()),
+            handle("sink", sink_capabilities()),
+        ],
+        vec![sync.clone()],
+    )
+    .unwrap()
+}
+
+fn open(place: &Place, file: u32, now: Timestamp) -> Arc<dyn Store> {
+    match place {
+        Place::Memory => Arc::new(SqliteStore::open_in_memory().unwrap()),
+        Place::File(dir) => {
+            let path = dir.path().join(format!("state-{file}.db"));
+            Arc::new(SqliteStore::open(path, now).unwrap())
+        }
+    }
+}
+
+impl Life {
+    async fn begin(place: Place) -> Self {
+        let now: Timestamp = "2026-01-12T09:00:00Z".parse().unwrap();
+        let systems = Systems::default();
+        {
+            let mut state = systems.lock();
+            state.now = now;
+            state.people = (0..PEOPLE).map(|_| Person::default()).collect();
+        }
+        let clock = Arc::new(FixedClock::new(now));
+        let sync: SyncConfig = serde_json::from_value(serde_json::json!({
+            "name": "life", "source": "source", "sink": "sink",
+        }))
+        .unwrap();
+        let store = open(&place, 0, now);
+        let engine = engine(&store, &clock, &systems, &sync).await;
+        Self {
+            systems,
+            clock,
+            place,
+            files: 0,
+            backup: None,
+            store,
+            engine,
+            sync,
+            passed: BTreeMap::new(),
+            next_item: 0,
+            bin: Vec::new(),
+            stale: false,
+        }
+    }
+
+    async fn act(&mut self, act: &Act) -> Result<(), String> {
+        match act {
+            Act::Pass { hours } => self.pass(*hours),
+            Act::Sync { full, reconcile } => return self.sync(*full, *reconcile).await,
+            Act::Settle => return self.settle().await,
+            Act::Restart => self.restart().await,
+            Act::Approve => {
+                self.engine.approve(&self.sync, &[]).await.unwrap();
+            }
+            Act::Backup => self.back_up().await,
+            Act::Restore => self.restore().await,
+            other => self.happens(other),
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, hours: i64) {
+        let now = self.clock.now() + SignedDuration::from_hours(hours);
+        self.clock.set(now);
+        self.systems.lock().now = now;
+    }
+
+    async fn restart(&mut self) {
+        self.engine = engine(&self.store, &self.clock, &self.systems, &self.sync).await;
+    }
+
+    async fn back_up(&mut self) {
+        let Place::File(dir) = &self.place else {
+            return;
+        };
+        self.files += 1;
+        let copy = dir.path().join(format!("copy-{}.db", self.files));
+        self.store.backup(&copy).await.unwrap();
+        self.backup = Some(copy);
+    }
+
+    async fn restore(&mut self) {
+        let (Place::File(dir), Some(copy)) = (&self.place, &self.backup) else {
+            return;
+        };
+        self.files += 1;
+        let path = dir.path().join(format!("state-{}.db", self.files));
+        std::fs::copy(copy, path).unwrap();
+        self.store = open(&self.place, self.files, self.clock.now());
+        self.restart().await;
+    }
+
+    async fn sync(&mut self, full: bool, reconcile: bool) -> Result<(), String> {
+        let due = {
+            let mut state = self.systems.lock();
+            state.effective = 0;
+            state.uneven = self.stale;
+            due(&state)
+        };
+        let options = SyncOptions {
+            full,
+            reconcile,
+            calendars: Vec::new(),
+        };
+        let shutdown = CancellationToken::new();
+        let systems = self.systems.clone();
+        let done = tokio::select! {
+            done = self.engine.sync_once(&self.sync, &options, &shutdown, &Silent) => Some(done),
+            () = systems.died.notified() => None,
+        };
+        let Some(done) = done else {
+            self.stale = true;
+            self.restart().await;
+            return self.wrong();
+        };
+        let told = done.is_ok_and(|report| report.failures() == 0);
+        let (effective, uneven) = {
+            let mut state = self.systems.lock();
+            state.empty_roster = false;
+            (state.effective, state.uneven)
+        };
+        // An old state that was told is put right by the next complete reading.
+        self.stale = !told || (uneven && !self.stale);
+        self.wrong()?;
+        if told && !uneven && effective > due {
+            return Err(format!("{effective} writes for {due} differences"));
+        }
+        Ok(())
+    }
+
+    fn wrong(&self) -> Result<(), String> {
+        match self.systems.lock().wrong.first() {
+            Some(wrong) => Err(wrong.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// All trouble ends; an operator approves what is held. Then both sides must be in step.
+    async fn settle(&mut self) -> Result<(), String> {
+        {
+            let mut state = self.systems.lock();
+            state.writing.clear();
+            state.crash.after = None;
+            state.empty_roster = false;
+            for person in &mut state.people {
+                person.reading.clear();
+            }
+        }
+        let mut trouble = String::new();
+        for round in 0..6 {
+            // Longer than any wait.
+            self.pass(7);
+            self.sync(true, true).await?;
+            self.engine.approve(&self.sync, &[]).await.unwrap();
+            match self.in_step() {
+                Ok(()) if round >= 2 => {
+                    self.remember();
+                    return self.quiet().await;
+                }
+                Ok(()) => {}
+                Err(wrong) => trouble = wrong,
+            }
+        }
+        Err(trouble)
+    }
+
+    /// Nothing is left to do.
+    async fn quiet(&mut self) -> Result<(), String> {
+        let before = self.systems.lock().processed;
+        self.sync(true, true).await?;
+        let after = self.systems.lock().processed;
+        if after == before {
+            Ok(())
+        } else {
+            Err(format!("{} writes although all is in step", after - before))
+        }
+    }
+
+    fn in_step(&self) -> Result<(), String> {
+        let state = self.systems.lock();
+        for (who, person) in state.people.iter().enumerate() {
+            if person.left {
+                continue;
+            }
+            let tomorrow = today(state.now).tomorrow().unwrap();
+            let mut records: Vec<Span> = records_of(&state, who)
+                .filter(|(start, _)| start.date() >= tomorrow)
+                .collect();
+            let mut busy: Vec<Span> = standing(&state, who, person.calendar.items())
+                .into_iter()
+                .map(|one| one.span())
+                .filter(|(start, _)| start.date() >= tomorrow)
+                .collect();
+            records.sort();
+            busy.sort();
+            if records != busy {
+                let missing: Vec<_> = without(&busy, &records);
+                let more: Vec<_> = without(&records, &busy);
+                return Err(format!(
+                    "{}, {}: missing {missing:?}, too many {more:?}",
+                    state.now,
+                    owner(who)
+                ));
+            }
+            for ((_, id), span) in self.passed.iter().filter(|((of, _), _)| *of == who) {
+                let still = truth::occurrences(
+                    person.calendar.items(),
+                    truth::midnight(span.0.date()) - SignedDuration::from_hours(48),
+                    truth::midnight(span.1.date()) + SignedDuration::from_hours(48),
+                )
+                .into_iter()
+                .any(|one| one.id == *id && one.is_busy() && one.span() == *span);
+                if still && !records_of(&state, who).any(|record| record == *span) {
+                    return Err(format!(
+                        "{}: {} {span:?} has passed, and its record is gone",
+                        state.now,
+                        owner(who)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is in step now must stay when it has passed.
+    fn remember(&mut self) {
+        let state = self.systems.lock();
+        for (who, person) in state.people.iter().enumerate().filter(|(_, one)| !one.left) {
+            for one in standing(&state, who, person.calendar.items()) {
+                let span = one.span();
+                if span.0.date() > today(state.now) {
+                    self.passed.insert((who, one.id), span);
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_lines)] // One arm an act.
+    fn happens(&mut self, act: &Act) {
+        let mut state = self.systems.lock();
+        let today = today(state.now);
+        let at = |day: i64, quarter: i64| -> DateTime {
+            (today + day.days()).at(0, 0, 0, 0) + (quarter * 15).minutes()
+        };
+        let zone = |n: u8| match n {
+            0 => Zone::NewYork,
+            1 => Zone::Utc,
+            _ => Zone::Copenhagen,
+        };
+        let next = self.next_item;
+        self.next_item += 1;
+        let plain = |start: DateTime, length: i64, zone: Zone| Item {
+            uid: format!("uid-{next}"),
+            incarnation: 0,
+            zone,
+            start,
+            length,
+            all_day: false,
+            free: false,
+            cancelled: false,
+            rule: None,
+            exceptions: BTreeMap::new(),
+        };
+        match act {
+            Act::Single {
+                who,
+                day,
+                quarter,
+                length,
+                zone: z,
+            } => {
+                let item = plain(at(*day, *quarter), *length, zone(*z));
+                put(&mut state, *who, next, item);
+            }
+            Act::Days { who, day, days } => {
+                let item = Item {
+                    all_day: true,
+                    ..plain(at(*day, 0), *days, Zone::Copenhagen)
+                };
+                put(&mut state, *who, next, item);
+            }
+            Act::Series {
+                who,
+                day,
+                quarter,
+                every,
+                count,
+                zone: z,
+                all_day,
+            } => {
+                let start = at(*day, if *all_day { 0 } else { *quarter });
+                let item = Item {
+                    all_day: *all_day,
+                    rule: Some(Rule {
+                        every_days: *every,
+                        count: (*count > 0).then_some(*count),
+                    }),
+                    ..plain(start, if *all_day { 1 } else { 45 }, zone(*z))
+                };
+                put(&mut state, *who, next, item);
+            }
+            Act::Invite { day, quarter } => {
+                for who in 0..2 {
+                    let item = plain(at(*day, *quarter), 60, Zone::Copenhagen);
+                    put(&mut state, who, next, item);
+                }
+            }
+            Act::Copy { who, item, day } => {
+                if let Some((_, mut copy)) = pick(&state, *who, *item) {
+                    copy.start = at(*day, 40);
+                    copy.rule = None;
+                    copy.exceptions.clear();
+                    copy.incarnation = 0;
+                    put(&mut state, *who, next, copy);
+                }
+            }
+            Act::Move {
+                who,
+                item,
+                quarters,
+            } => edit(&mut state, *who, *item, |item| {
+                if item.all_day {
+                    item.start += (quarters / 96).days();
+                } else {
+                    item.start += (quarters * 15).minutes();
+                }
+                item.exceptions.clear();
+            }),
+            Act::Resize { who, item, length } => edit(&mut state, *who, *item, |item| {
+                item.length = if item.all_day {
+                    1 + length % 5
+                } else {
+                    *length
+                };
+            }),
+            Act::Free { who, item, free } => {
+                edit(&mut state, *who, *item, |item| item.free = *free);
+            }
+            Act::Cancel { who, item } => {
+                edit(&mut state, *who, *item, |item| item.cancelled = true)
+            }
+            Act::Delete { who, item } => {
+                if let Some((number, item)) = pick(&state, *who, *item) {
+                    state.people[*who].calendar.change(|items| {
+                        items.remove(&number);
+                    });
+                    self.bin.push((*who, number, item));
+                }
+            }
+            Act::Undelete { who, item } => {
+                let mine: Vec<usize> = (0..self.bin.len())
+                    .filter(|n| self.bin[*n].0 == *who)
+                    .collect();
+                if !mine.is_empty() {
+                    let (who, number, mut item) = self.bin.swap_remove(mine[item % mine.len()]);
+                    item.incarnation += 1;
+                    put(&mut state, who, number, item);
+                }
+            }
+            Act::Except { who, item, nth, by } => edit(&mut state, *who, *item, |item| {
+                let Some(rule) = item.rule else { return };
+                if rule.count.is_some_and(|count| *nth >= count) {
+                    return;
+                }
+                let exception = match by {
+                    None => Exception::Deleted,
+                    Some(quarters) if item.all_day => {
+                        Exception::Moved(item.original(*nth) + (quarters / 96).days())
+                    }
+                    Some(quarters) => {
+                        Exception::Moved(item.original(*nth) + (quarters * 15).minutes())
+                    }
+                };
+                item.exceptions.insert(*nth, exception);
+            }),
+            Act::Regular { who, item } => {
+                edit(&mut state, *who, *item, |item| item.exceptions.clear());
+            }
+            Act::Shorten { who, item, count } => edit(&mut state, *who, *item, |item| {
+                if let Some(rule) = &mut item.rule {
+                    rule.count = Some(*count);
+                }
+            }),
+            Act::Repeat {
+                who,
+                item,
+                every,
+                count,
+            } => edit(&mut state, *who, *item, |item| {
+                item.exceptions.clear();
+                item.rule = (*every > 0).then_some(Rule {
+                    every_days: *every,
+                    count: Some(*count),
+                });
+            }),
+            Act::SwitchAllDay { who, item } => edit(&mut state, *who, *item, |item| {
+                item.all_day = !item.all_day;
+                item.exceptions.clear();
+                if item.all_day {
+                    item.start = item.start.date().at(0, 0, 0, 0);
+                    item.zone = Zone::Copenhagen;
+                    item.length = 1;
+                } else {
+                    item.length = 60;
+                }
+            }),
+            Act::Lose { nth } => {
+                if let Some((key, span)) = nth_record(&state, *nth) {
+                    state.records.remove(&key);
+                    self.passed
+                        .retain(|(who, _), held| (*who, *held) != (key.0, span));
+                }
+            }
+            Act::Tamper { nth } => {
+                if let Some((key, span)) = nth_record(&state, *nth) {
+                    let later = 90.minutes();
+                    state
+                        .records
+                        .insert(key.clone(), (span.0 + later, span.1 + later));
+                    self.passed
+                        .retain(|(who, _), held| (*who, *held) != (key.0, span));
+                }
+            }
+            Act::Ghost { who, day } => {
+                let start = at(*day, 41);
+                let id = format!("ghost-{next}");
+                state.records.insert((*who, id), (start, start + 1.hour()));
+            }
+            Act::Reading { who, trouble } => state.people[*who].reading.push(*trouble),
+            Act::Writing { trouble } => {
+                use crate::acts::Writing;
+                let calls = match trouble {
+                    Writing::Outage { calls }
+                    | Writing::Silent { calls }
+                    | Writing::Lost { calls }
+                    | Writing::Half { calls }
+                    | Writing::Later { calls }
+                    | Writing::Busy { calls }
+                    | Writing::Unlisted { calls } => *calls,
+                    Writing::Panic => 1,
+                };
+                state.writing.push((*trouble, calls));
+            }
+            Act::Crash { call, processed } => state.crash.after = Some((*call, *processed)),
+            Act::Rename { who } => state.people[*who].renamed += 1,
+            Act::Leave { who } => state.people[*who].left = true,
+            Act::Return { who } => state.people[*who].left = false,
+            Act::EmptyRoster => state.empty_roster = true,
+            Act::Pass { .. }
+            | Act::Sync { .. }
+            | Act::Settle
+            | Act::Restart
+            | Act::Approve
+            | Act::Backup
+            | Act::Restore => {}
+        }
+    }
+}
+
+fn put(state: &mut State, who: usize, number: u32, item: Item) {
+    state.people[who].calendar.change(|items| {
+        items.insert(number, item);
+    });
+}
+
+fn pick(state: &State, who: usize, nth: usize) -> Option<(u32, Item)> {
+    let items: &Items = state.people[who].calendar.items();
+    // The newest first: what lies long past is of little interest.
+    let item = items.iter().rev().nth(nth % items.len().max(1))?;
+    Some((*item.0, item.1.clone()))
+}
+
+fn edit(state: &mut State, who: usize, nth: usize, change: impl FnOnce(&mut Item)) {
+    if let Some((number, mut item)) = pick(state, who, nth) {
+        change(&mut item);
+        put(state, who, number, item);
+    }
+}
+
+fn nth_record(state: &State, nth: usize) -> Option<((usize, String), Span)> {
+    let ahead: Vec<_> = state
+        .records
+        .iter()
+        .filter(|(_, span)| span.0.date() > today(state.now))
+        .collect();
+    let (key, span) = ahead.get(nth % ahead.len().max(1))?;
+    Some(((*key).clone(), **span))
+}
+
+fn records_of(state: &State, who: usize) -> impl Iterator<Item = Span> + '_ {
+    let mine = move |(key, _): &(&(usize, String), &Span)| key.0 == who;
+    state.records.iter().filter(mine).map(|(_, span)| *span)
+}
+
+/// What Planner should hold of today and what is ahead, by these items.
+fn standing(state: &State, _who: usize, items: &Items) -> Vec<Occurrence> {
+    let from = truth::midnight(today(state.now));
+    let to = truth::midnight(window_end(state.now));
+    truth::occurrences(items, from, to)
+        .into_iter()
+        .filter(|one| one.is_busy() && truth::instants(one.when).0 < to)
+        .collect()
+}
+
+fn without(these: &[Span], those: &[Span]) -> Vec<Span> {
+    let mut those = those.to_vec();
+    these
+        .iter()
+        .filter(|one| match those.iter().position(|other| other == *one) {
+            Some(at) => {
+                those.swap_remove(at);
+                false
+            }
+            None => true,
+        })
+        .copied()
+        .collect()
+}
+
+/// How many differences there are: what is missing on the sink, and what is there that nobody stands for.
+fn due(state: &State) -> usize {
+    let mut due = 0;
+    for (who, person) in state.people.iter().enumerate() {
+        // An empty roster is not believed.
+        if person.left && !state.empty_roster && state.people.iter().any(|one| !one.left) {
+            continue;
+        }
+        let records: Vec<Span> = records_of(state, who).collect();
+        let standing: Vec<Span> = standing(state, who, person.calendar.items())
+            .iter()
+            .map(Occurrence::span)
+            .collect();
+        due += without(&standing, &records).len();
+        let long_ago = truth::midnight(date(2025, 1, 1));
+        let horizon = truth::midnight(window_end(state.now));
+        let any: Vec<Span> = truth::occurrences(person.calendar.items(), long_ago, horizon)
+            .iter()
+            .filter(|one| one.is_busy() && truth::instants(one.when).0 < horizon)
+            .map(Occurrence::span)
+            .collect();
+        due += without(&records, &any).len();
+    }
+    due
+}

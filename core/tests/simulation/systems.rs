@@ -1,0 +1,643 @@
+//! The source and the sink of a simulated life, and what they were seen to do.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use calbridge_core::connector::{
+    ApplyReport, CalendarSink, CalendarSource, Capabilities, Change, ChangeBatch, ChangeFeed,
+    ChangesRequest, CheckReport, CheckScope, Connection, Cursor, Error, ErrorKind, ExternalIds,
+    InventoryBounds, InventoryEntry, InventoryFeed, InventoryPage, InventoryRequest, Op, Outcome,
+    Result, Roster, Scope, Sharing, SideState, SinkCapabilities, SourceCapabilities, Write,
+    WriteOutcome,
+};
+use calbridge_core::model::{
+    Address, CalendarEntry, CalendarKind, CalendarRef, Content, Event, EventKey, EventTime, Field,
+    FieldSet, GroupRef, ItemRef, OriginalStart, OwnerId, ShowAs, SideRef, Window,
+};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use tokio::sync::Notify;
+
+use crate::acts::{Reading, Writing};
+use crate::truth::{self, Calendar, Items, Occurrence, Span, When, Zone};
+
+/// Somebody with a calendar.
+#[derive(Debug, Default)]
+pub struct Person {
+    pub calendar: Calendar,
+    /// How often the address changed.
+    pub renamed: u32,
+    pub left: bool,
+    /// What the source last told to its end: the engine knows no more than that.
+    pub told: Arc<Items>,
+    pub reading: Vec<Reading>,
+}
+
+/// A program that dies.
+#[derive(Debug, Default)]
+pub struct Crash {
+    /// So many calls from now.
+    pub after: Option<(u32, bool)>,
+}
+
+#[derive(Debug, Default)]
+pub struct State {
+    pub people: Vec<Person>,
+    /// By owner and id.
+    pub records: BTreeMap<(usize, String), Span>,
+    pub now: Timestamp,
+    pub empty_roster: bool,
+    pub writing: Vec<(Writing, u32)>,
+    pub crash: Crash,
+    /// Records that were made, changed or removed by writes since the last look.
+    pub effective: usize,
+    pub processed: usize,
+    /// A feed broke off or told something old since the last look.
+    pub uneven: bool,
+    /// What must not happen, and did.
+    pub wrong: Vec<String>,
+}
+
+/// Both systems.
+#[derive(Debug, Clone, Default)]
+pub struct Systems {
+    pub state: Arc<Mutex<State>>,
+    pub died: Arc<Notify>,
+}
+
+pub fn owner(who: usize) -> String {
+    format!("owner-{who}")
+}
+
+fn who(calendar: &CalendarRef) -> usize {
+    let number = calendar.owner.as_str().strip_prefix("owner-");
+    number.unwrap().parse().unwrap()
+}
+
+impl State {
+    pub fn address(&self, who: usize) -> Address {
+        let renamed = self.people[who].renamed;
+        Address::new(format!("person{who}.{renamed}@x.dk")).unwrap()
+    }
+
+    fn writing(&mut self) -> Option<Writing> {
+        let (trouble, calls) = self.writing.first_mut()?;
+        let trouble = *trouble;
+        *calls = calls.saturating_sub(1);
+        if *calls == 0 {
+            self.writing.remove(0);
+        }
+        Some(trouble)
+    }
+}
+
+impl Systems {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// One more call; the program may die of it, before or after it is processed.
+    async fn call(&self, processed: bool) {
+        let dies = {
+            let mut state = self.lock();
+            match &mut state.crash.after {
+                Some((0, when)) if *when == processed => {
+                    state.crash.after = None;
+                    true
+                }
+                Some((calls, _)) if !processed => {
+                    *calls = calls.saturating_sub(1);
+                    false
+                }
+                _ => false,
+            }
+        };
+        if dies {
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn error(kind: ErrorKind, code: &str) -> Error {
+    Error::new(kind, Scope::Calendar, code, "it was to be")
+}
+
+fn event(occurrence: &Occurrence) -> Event {
+    let time = match occurrence.when {
+        When::Timed(start, end) => EventTime::timed(start, end, None),
+        When::Days(first, end) => EventTime::all_day(first, end),
+    };
+    let mut content = Content::times(time.unwrap());
+    content.show_as = Some(if occurrence.free {
+        ShowAs::Free
+    } else {
+        ShowAs::Busy
+    });
+    let original = occurrence.original.map(|original| match original {
+        When::Timed(start, _) => OriginalStart::Instant(start),
+        When::Days(first, _) => OriginalStart::Date(first),
+    });
+    Event {
+        key: EventKey::new(&occurrence.uid, original).unwrap(),
+        item: ItemRef::new(occurrence.id.clone(), None).unwrap(),
+        group: occurrence
+            .series
+            .clone()
+            .map(|id| GroupRef { id, version: None }),
+        content,
+        cancelled: occurrence.cancelled,
+        origin: None,
+    }
+}
+
+#[async_trait]
+impl Connection for Systems {
+    async fn check(&self, _: CheckScope) -> Result<CheckReport> {
+        Ok(CheckReport::default())
+    }
+
+    async fn roster(&self) -> Result<Roster> {
+        self.call(false).await;
+        let state = self.lock();
+        let here = state.people.iter().enumerate();
+        let here = here.filter(|(_, person)| !person.left && !state.empty_roster);
+        let entries = here.map(|(who, _)| CalendarEntry {
+            calendar: CalendarRef {
+                owner: OwnerId::new(owner(who)).unwrap(),
+                address: state.address(who),
+                calendar: None,
+            },
+            kind: CalendarKind::Person,
+        });
+        Ok(Roster {
+            entries: entries.collect(),
+            skipped: Vec::new(),
+        })
+    }
+
+    fn source(&self) -> Option<&dyn CalendarSource> {
+        Some(self)
+    }
+
+    fn sink(&self) -> Option<&dyn CalendarSink> {
+        Some(self)
+    }
+}
+
+/// A feed whose batches are known when it begins.
+struct Feed {
+    systems: Systems,
+    who: usize,
+    batches: std::vec::IntoIter<ChangeBatch>,
+    break_after: Option<usize>,
+    /// What the engine knows when it has heard everything.
+    tells: Arc<Items>,
+}
+
+#[async_trait]
+impl ChangeFeed for Feed {
+    async fn next(&mut self, _max: usize) -> Result<Option<ChangeBatch>> {
+        self.systems.call(false).await;
+        match &mut self.break_after {
+            Some(0) => return Err(error(ErrorKind::Transient, "sim.broken")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        let batch = self.batches.next();
+        if batch.is_none() {
+            self.systems.lock().people[self.who].told = Arc::clone(&self.tells);
+        }
+        Ok(batch)
+    }
+}
+
+/// What changed between two states, as services with change lists tell it.
+fn delta(old: &Items, new: &Items, window: Window, certain: bool) -> Vec<Change> {
+    let inside = |items: &Items| truth::occurrences(items, window.start(), window.end());
+    let (before, after) = (inside(old), inside(new));
+    let mut changes = Vec::new();
+    for gone in before.iter().filter(|one| one.series.is_none()) {
+        if !after.iter().any(|one| one.id == gone.id) {
+            changes.push(Change::Removed {
+                item: ItemRef::new(gone.id.clone(), None).unwrap(),
+                // What moved out of the window is still there.
+                certain: certain || old.values().zip(new.values()).any(|(a, b)| a != b),
+            });
+        }
+    }
+    for single in after.iter().filter(|one| one.series.is_none()) {
+        if !before.contains(single) {
+            changes.push(Change::Item(event(single)));
+        }
+    }
+    let series = |items: &Items| -> Vec<(String, truth::Item)> {
+        let repeating = items.iter().filter(|(_, item)| item.rule.is_some());
+        repeating
+            .map(|(n, item)| (item.id(*n), item.clone()))
+            .collect()
+    };
+    let (old, new) = (series(old), series(new));
+    let group = |id: &str, members: Vec<Event>| Change::Group {
+        group: GroupRef {
+            id: id.to_owned(),
+            version: None,
+        },
+        members,
+        covered: window,
+    };
+    for (id, _) in old
+        .iter()
+        .filter(|(id, _)| !new.iter().any(|(other, _)| other == id))
+    {
+        changes.push(group(id, Vec::new()));
+    }
+    for (id, _) in new.iter().filter(|one| !old.contains(one)) {
+        let members = after.iter().filter(|one| one.series.as_ref() == Some(id));
+        changes.push(group(id, members.map(event).collect()));
+    }
+    changes
+}
+
+#[async_trait]
+impl CalendarSource for Systems {
+    async fn changes(&self, request: ChangesRequest) -> Result<Box<dyn ChangeFeed>> {
+        self.call(false).await;
+        let mut state = self.lock();
+        let who = who(&request.calendar);
+        let trouble = state.people[who].reading.pop();
+        if trouble.is_some() {
+            state.uneven = true;
+        }
+        let states = state.people[who].calendar.states.clone();
+        let mut version = states.len() - 1;
+        let mut break_after = None;
+        let mut unreadable = None;
+        match trouble {
+            Some(Reading::Refuse) => return Err(error(ErrorKind::Transient, "sim.refused")),
+            Some(Reading::Throttle) => {
+                let wait = std::time::Duration::from_secs(90);
+                return Err(error(ErrorKind::Throttled, "sim.throttled").retry_after(wait));
+            }
+            Some(Reading::Expire) if request.cursor.is_some() => {
+                return Err(error(ErrorKind::CursorExpired, "sim.expired"));
+            }
+            Some(Reading::Panic) => {
+                drop(state);
+                panic!("a connector panics, as it was to");
+            }
+            Some(Reading::Break { after }) => break_after = Some(after),
+            Some(Reading::Stale { by }) => version = version.saturating_sub(by),
+            Some(Reading::Unreadable { nth }) => unreadable = Some(nth),
+            Some(Reading::Expire) | None => {}
+        }
+        let known = request
+            .cursor
+            .as_ref()
+            .map(|cursor| cursor.0.parse::<usize>().unwrap());
+        let items = &states[version];
+        let with_deltas = who == 1 && unreadable.is_none();
+        let mut changes = Vec::new();
+        let listed = match known {
+            Some(known) if with_deltas && !request.full => {
+                changes = delta(&states[known], items, request.window, known % 2 == 0);
+                request.covered.missing(request.window)
+            }
+            Some(known) if known == version && !request.full => {
+                request.covered.missing(request.window)
+            }
+            _ => vec![request.window],
+        };
+        for window in &listed {
+            let inside = truth::occurrences(items, window.start(), window.end());
+            changes.extend(inside.iter().enumerate().map(|(n, one)| match unreadable {
+                Some(nth) if nth == n => Change::Unreadable {
+                    item: Some(ItemRef::new(one.id.clone(), None).unwrap()),
+                    uid: Some(one.uid.clone()),
+                    error: error(ErrorKind::Protocol, "sim.unreadable"),
+                },
+                _ => Change::Item(event(one)),
+            }));
+        }
+        changes.extend(
+            listed
+                .into_iter()
+                .map(|covered| Change::Snapshot { covered }),
+        );
+        let mut batches: Vec<ChangeBatch> = changes
+            .chunks(4)
+            .map(|changes| ChangeBatch {
+                changes: changes.to_vec(),
+                checkpoint: None,
+            })
+            .collect();
+        // What could not be read is told again next time.
+        let reached = match (unreadable, known) {
+            (Some(_), known) => known,
+            _ => Some(version),
+        };
+        batches.push(ChangeBatch {
+            changes: Vec::new(),
+            checkpoint: reached.map(|version| Cursor(version.to_string())),
+        });
+        Ok(Box::new(Feed {
+            systems: self.clone(),
+            who,
+            batches: batches.into_iter(),
+            break_after,
+            tells: Arc::clone(items),
+        }))
+    }
+
+    async fn fetch(&self, calendar: &CalendarRef, items: &[ItemRef]) -> Result<Vec<Result<Event>>> {
+        self.call(false).await;
+        let state = self.lock();
+        let now = state.now;
+        let span = jiff::SignedDuration::from_hours(24 * 400);
+        let all = truth::occurrences(
+            state.people[who(calendar)].calendar.items(),
+            now - span,
+            now + span,
+        );
+        let found = |item: &ItemRef| {
+            let one = all.iter().find(|one| one.id == item.id).map(event);
+            one.ok_or_else(|| Error::new(ErrorKind::NotFound, Scope::Item, "sim.gone", "gone"))
+        };
+        Ok(items.iter().map(found).collect())
+    }
+}
+
+/// What a content is to the sink, worked out without the engine's own code.
+fn held(content: &Content) -> Span {
+    let when = match &content.time {
+        EventTime::Timed { start, end, .. } => When::Timed(*start, *end),
+        EventTime::AllDay { start, end } => When::Days(*start, *end),
+        _ => panic!("a kind of time that the simulation does not know"),
+    };
+    Occurrence {
+        id: String::new(),
+        uid: String::new(),
+        series: None,
+        original: None,
+        when,
+        free: false,
+        cancelled: false,
+    }
+    .span()
+}
+
+fn told((start, end): Span) -> Content {
+    let zone = Zone::Copenhagen.rules();
+    let instant = |at: DateTime| {
+        zone.to_ambiguous_zoned(at)
+            .compatible()
+            .unwrap()
+            .timestamp()
+    };
+    let (start, end) = (instant(start), instant(end));
+    Content::times(EventTime::timed(start, end.max(start), None).unwrap())
+}
+
+impl State {
+    /// Whether a record may go: the source does not stand for it, as far as it told.
+    fn may_go(&self, who: usize, span: Span) -> bool {
+        let person = &self.people[who];
+        let horizon = truth::midnight(window_end(self.now));
+        let from = truth::midnight(span.0.date()) - jiff::SignedDuration::from_hours(48);
+        let to = truth::midnight(span.1.date()) + jiff::SignedDuration::from_hours(48);
+        let standing = truth::occurrences(&person.told, from, to)
+            .into_iter()
+            .filter(|one| one.is_busy() && one.span() == span)
+            .filter(|one| truth::instants(one.when).0 < horizon)
+            // K006: what was changed and is over by tonight is deleted, as the predecessor does.
+            .filter(|_| last_day(span) != today(self.now))
+            .count();
+        let there = self
+            .records
+            .iter()
+            .filter(|((owner, _), held)| *owner == who && **held == span)
+            .count();
+        there > standing
+    }
+
+    fn write(&mut self, who: usize, write: &Write) -> Outcome {
+        let remote = write.remote.clone().unwrap();
+        let key = (who, remote.id.clone());
+        let there = self.records.get(&key).copied();
+        self.processed += 1;
+        match (write.op, there) {
+            (Op::Create, Some(held)) => Outcome::Conflict {
+                theirs: SideState::Present {
+                    remote,
+                    content: Some(told(held)),
+                },
+            },
+            (Op::Update, None) => Outcome::Conflict {
+                theirs: SideState::Absent,
+            },
+            (Op::Delete, None) => Outcome::Conflict {
+                theirs: SideState::Absent,
+            },
+            (Op::Delete, Some(span)) => {
+                if write.base.is_none() {
+                    self.wrong
+                        .push(format!("a delete of {} without its base", key.1));
+                }
+                if !self.may_go(who, span) {
+                    self.wrong.push(format!(
+                        "{}: {} ({} to {}) was deleted, and the calendar holds it",
+                        self.now, key.1, span.0, span.1
+                    ));
+                }
+                self.records.remove(&key);
+                self.effective += 1;
+                Outcome::Done {
+                    remote: None,
+                    stored: None,
+                }
+            }
+            _ => {
+                let target = held(write.target.as_ref().unwrap());
+                if there != Some(target) {
+                    self.effective += 1;
+                }
+                self.records.insert(key, target);
+                Outcome::Done {
+                    remote: Some(remote),
+                    stored: None,
+                }
+            }
+        }
+    }
+}
+
+/// The first day after what is kept in step.
+pub fn window_end(now: Timestamp) -> jiff::civil::Date {
+    today(now) + jiff::Span::new().months(3)
+}
+
+/// The last day that a record touches.
+fn last_day((_, end): Span) -> jiff::civil::Date {
+    (end - jiff::Span::new().seconds(1)).date()
+}
+
+pub fn today(now: Timestamp) -> jiff::civil::Date {
+    Zone::Copenhagen.rules().to_datetime(now).date()
+}
+
+#[async_trait]
+impl CalendarSink for Systems {
+    async fn apply(&self, calendar: &CalendarRef, writes: &[Write]) -> Result<ApplyReport> {
+        self.call(false).await;
+        let report = self.process(who(calendar), writes);
+        self.call(true).await;
+        report
+    }
+
+    async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
+        self.call(false).await;
+        let mut state = self.lock();
+        let trouble = match state.writing.first() {
+            Some((Writing::Unlisted { .. } | Writing::Outage { .. }, _)) => state.writing(),
+            _ => None,
+        };
+        if let Some(Writing::Outage { .. }) = trouble {
+            return Err(outage());
+        }
+        let mut page = InventoryPage::default();
+        for (nth, calendar) in request.calendars.iter().enumerate() {
+            if trouble.is_some() && nth == 0 {
+                let error = error(ErrorKind::Transient, "sim.unlisted");
+                page.failed.push((calendar.clone(), error));
+                continue;
+            }
+            let who = who(calendar);
+            for ((of, id), span) in &state.records {
+                let content = told(*span);
+                let start = content.time.span_in(&Zone::Copenhagen.rules()).0;
+                if *of == who && request.window.contains(start) {
+                    page.entries.push(InventoryEntry {
+                        calendar: calendar.clone(),
+                        remote: SideRef::new(id.clone()).unwrap(),
+                        content: Some(content),
+                        key: None,
+                        origin: None,
+                    });
+                }
+            }
+            page.complete.push(calendar.clone());
+        }
+        Ok(Box::new(OnePage(Some(page))))
+    }
+}
+
+fn outage() -> Error {
+    Error::new(
+        ErrorKind::Transient,
+        Scope::Connection,
+        "6901",
+        "out of reach",
+    )
+}
+
+impl Systems {
+    fn process(&self, who: usize, writes: &[Write]) -> Result<ApplyReport> {
+        let mut state = self.lock();
+        let trouble = match state.writing.first() {
+            Some((Writing::Unlisted { .. }, _)) => None,
+            _ => state.writing(),
+        };
+        let mut report = ApplyReport::default();
+        let (process, answer) = match trouble {
+            None | Some(Writing::Unlisted { .. }) => (writes.len(), true),
+            Some(Writing::Silent { .. }) => (writes.len(), false),
+            Some(Writing::Half { .. }) => (writes.len() / 2, false),
+            Some(Writing::Lost { .. }) => (0, false),
+            Some(Writing::Outage { .. }) => return Err(outage()),
+            Some(Writing::Busy { .. }) => {
+                return Err(error(ErrorKind::Throttled, "sim.busy"));
+            }
+            Some(Writing::Panic) => {
+                drop(state);
+                panic!("a connector panics, as it was to");
+            }
+            Some(Writing::Later { .. }) => {
+                report
+                    .outcomes
+                    .extend(writes.iter().map(|write| WriteOutcome {
+                        id: write.id,
+                        outcome: Outcome::Retry {
+                            after_ms: None,
+                            code: Some("sim.later".to_owned()),
+                        },
+                        receipt: None,
+                        notices: Vec::new(),
+                    }));
+                return Ok(report);
+            }
+        };
+        for write in writes.iter().take(process) {
+            let outcome = state.write(who, write);
+            if answer {
+                report.outcomes.push(WriteOutcome {
+                    id: write.id,
+                    outcome,
+                    receipt: None,
+                    notices: Vec::new(),
+                });
+            }
+        }
+        Ok(report)
+    }
+}
+
+struct OnePage(Option<InventoryPage>);
+
+#[async_trait]
+impl InventoryFeed for OnePage {
+    async fn next(&mut self) -> Result<Option<InventoryPage>> {
+        Ok(self.0.take())
+    }
+}
+
+pub fn source_capabilities() -> Capabilities {
+    Capabilities {
+        roster: false,
+        source: Some(SourceCapabilities {
+            incremental: true,
+            deletions: true,
+            watch: false,
+            own_write_delay_ms: 0,
+            fields: [Field::Time, Field::ShowAs].into_iter().collect(),
+            max_in_flight: 2,
+        }),
+        sink: None,
+    }
+}
+
+pub fn sink_capabilities() -> Capabilities {
+    Capabilities {
+        roster: true,
+        source: None,
+        sink: Some(SinkCapabilities {
+            conditional_write: false,
+            idempotent_upsert: true,
+            inventory: Some(InventoryBounds::StartsIn),
+            probe: false,
+            sharing: Sharing::Exclusive,
+            external_ids: ExternalIds::Chosen {
+                separator: "$".to_owned(),
+                zone: "Europe/Copenhagen".to_owned(),
+                format: "%Y%m%d-%H%M%S".to_owned(),
+            },
+            wall_clock: Some("Europe/Copenhagen".to_owned()),
+            fields: FieldSet::times(),
+            max_batch: 5,
+            max_in_flight: 2,
+            own_write_delay_ms: 0,
+        }),
+    }
+}
