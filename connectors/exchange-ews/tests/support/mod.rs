@@ -24,9 +24,10 @@ use calbridge_core::model::{
 use calbridge_core::secret::{SecretError, SecretRef, SecretResolver};
 use calbridge_exchange_ews::ExchangeEws;
 use calbridge_sandbox::exchange::{
-    ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Occurrence, Profile, Zone,
+    ExchangeOptions, ExchangeSandbox, FreeBusy, ItemHandle, NewItem, Occurrence, Pattern, Profile,
+    Range, Recurrence, Zone,
 };
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, Weekday};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -110,6 +111,37 @@ impl Bench {
             connection,
             secrets,
         }
+    }
+
+    /// Puts a busy appointment into a calendar.
+    pub fn add(&self, address: &str, start: &str, end: &str) -> ItemHandle {
+        self.exchange.create(address, busy(start, end)).unwrap()
+    }
+
+    /// Puts a series of busy appointments into a calendar; the first at these times.
+    pub fn add_series(
+        &self,
+        address: &str,
+        start: &str,
+        end: &str,
+        pattern: Pattern,
+        range: Range,
+    ) -> ItemHandle {
+        let item = busy(start, end).repeating(from(start, pattern, range));
+        self.exchange.create(address, item).unwrap()
+    }
+
+    /// Another calendar shows that the server does not expand: what follows asks for what it reads alone.
+    pub async fn learn_that_nothing_expands(&self) {
+        self.add_series(
+            BO,
+            "2026-12-01T09:00",
+            "2026-12-01T10:00",
+            daily(7),
+            Range::NoEnd,
+        );
+        self.read_true(request(BO, winter())).await;
+        self.exchange.ledger().clear();
     }
 
     /// Reads a calendar to the feed's end.
@@ -337,6 +369,30 @@ pub fn after(feed: &Feed, request: &ChangesRequest) -> ChangesRequest {
         cursor: feed.cursor.clone(),
         covered,
         ..request.clone()
+    }
+}
+
+/// Every so many days.
+pub fn daily(interval: u32) -> Pattern {
+    Pattern::Daily { interval }
+}
+
+/// Every week on these days.
+pub fn weekly(days: &[Weekday]) -> Pattern {
+    Pattern::Weekly {
+        interval: 1,
+        days: days.to_vec(),
+        first_day: Weekday::Monday,
+    }
+}
+
+/// A rule that begins on the day of a wall clock time.
+pub fn from(start: &str, pattern: Pattern, range: Range) -> Recurrence {
+    let start: DateTime = start.parse().unwrap();
+    Recurrence {
+        pattern,
+        start: start.date(),
+        range,
     }
 }
 
