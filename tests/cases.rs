@@ -106,6 +106,12 @@ fn every_case_has_a_test_or_a_reason() {
 }
 
 #[test]
+fn a_case_with_a_test_is_not_excused() {
+    let both: Vec<_> = tested().intersection(&excused()).cloned().collect();
+    assert!(both.is_empty(), "a test and a reason for none: {both:?}");
+}
+
+#[test]
 fn no_test_names_a_case_that_does_not_exist() {
     let unknown: Vec<_> = tested().difference(&all_cases()).cloned().collect();
     assert!(unknown.is_empty(), "{unknown:?}");

@@ -4,7 +4,7 @@ use calbridge_core::connector::{Op, Outcome};
 use calbridge_core::engine::decide::{Intent, Reason};
 use calbridge_core::engine::project::{Absence, Desired};
 use calbridge_core::engine::{OnSink, PrivateRule};
-use calbridge_core::model::{Event, EventKey, EventTime, Field, OriginalStart, ShowAs};
+use calbridge_core::model::{Content, Event, EventKey, EventTime, Field, OriginalStart, ShowAs};
 
 use crate::common::*;
 
@@ -62,10 +62,13 @@ fn t06_k016_unchanged_is_left_alone() {
 }
 
 #[test]
-fn t10_no_duration_and_unchanged_is_left_alone() {
+fn t10_no_duration_is_not_sent_and_a_predecessors_record_of_it_goes() {
     let empty = time("2026-11-27 10:00", "2026-11-27 10:00");
-    // It can only be known without duration if the sink never took it: nothing is there, nothing is sent.
-    assert_eq!(qualify_unknown(event(empty)), None);
+    assert_eq!(qualify_unknown(event(empty.clone())), None);
+    let mut left_behind = unknown(event(empty.clone()));
+    left_behind.sink.state = OnSink::Present;
+    left_behind.sink.content = Some(Content::times(empty));
+    assert_eq!(qualify(&left_behind), Some(Op::Delete));
 }
 
 #[test]
@@ -354,7 +357,12 @@ fn k051_the_external_id_does_not_depend_on_the_machines_zone() {
     let rule = planner().external_ids;
     let winter = OriginalStart::Instant(at("2026-12-08 09:00"));
     let summer = OriginalStart::Instant(at("2027-06-08 09:00"));
-    for (original, text) in [(winter, "20261208-090000"), (summer, "20270608-090000")] {
+    let days = OriginalStart::Date("2026-12-08".parse().unwrap());
+    for (original, text) in [
+        (winter, "20261208-090000"),
+        (summer, "20270608-090000"),
+        (days, "20261208-000000"),
+    ] {
         let key = EventKey::new("UID-0002", Some(original)).unwrap();
         assert_eq!(
             calbridge_core::engine::link::external_id(&rule, &key, 0).unwrap(),
