@@ -6,12 +6,15 @@ use std::sync::Once;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap};
 use reqwest::redirect::Policy;
+use reqwest::tls::Version;
 use reqwest::{Certificate, Client, Method, Proxy, StatusCode};
 use secrecy::ExposeSecret;
 use url::Url;
 
 use super::failure::classify;
-use super::{Cause, ClientIdentity, HttpFailure, HttpSettings, ProxySetting, TlsBackend};
+use super::{
+    Cause, ClientIdentity, HttpFailure, HttpSettings, ProxySetting, TlsBackend, TlsVersion,
+};
 use crate::connector::{Context, Error, ErrorKind, Result, Scope};
 
 static PROVIDER: Once = Once::new();
@@ -29,6 +32,8 @@ pub(super) fn install_provider() {
 pub struct HttpClient {
     client: Client,
     backend: TlsBackend,
+    /// Whether there is a client certificate that could not be handed over after the handshake.
+    no_late_certificate: bool,
     max_response: u64,
 }
 
@@ -83,6 +88,12 @@ impl HttpClient {
             TlsBackend::Rustls => builder.tls_backend_rustls(),
             TlsBackend::NativeTls => builder.tls_backend_native(),
         };
+        if let Some(newest) = settings.max_tls {
+            builder = builder.tls_version_max(match newest {
+                TlsVersion::V1_2 => Version::TLS_1_2,
+                TlsVersion::V1_3 => Version::TLS_1_3,
+            });
+        }
         for path in &settings.extra_ca {
             builder = builder.tls_certs_merge(authorities(path)?);
         }
@@ -109,6 +120,7 @@ impl HttpClient {
         Ok(Self {
             client,
             backend: settings.tls,
+            no_late_certificate: identity.is_some() && !answers_late(settings),
             max_response: settings.max_response.max(1),
         })
     }
@@ -197,6 +209,7 @@ impl HttpClient {
             cause,
             host: host(url),
             backend: self.backend,
+            no_late_certificate: self.no_late_certificate && url.scheme() == "https",
             detail: String::new(),
         }
     }
@@ -206,6 +219,12 @@ impl HttpClient {
 #[must_use]
 pub fn same_origin(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin()
+}
+
+/// Whether a client certificate can be handed over after the handshake: the operating systems' libraries do so
+/// when a server renegotiates, which TLS 1.3 no longer knows.
+fn answers_late(settings: &HttpSettings) -> bool {
+    settings.tls == TlsBackend::NativeTls && settings.max_tls == Some(TlsVersion::V1_2)
 }
 
 fn host(url: &Url) -> String {

@@ -42,6 +42,9 @@ pub enum Cause {
     TlsBadCertificate,
     /// The server refused our client certificate, or wants one and got none.
     TlsClientRefused,
+    /// The server asked for our client certificate only after the handshake, and the TLS library cannot answer
+    /// that, or the server did not like the answer. It processes nothing before it has the certificate.
+    TlsLateClientAuth,
     /// Server and client have no TLS version, cipher suite or group in common.
     TlsNoCommonSuite,
     /// The connection was reset or closed during the TLS handshake. Nothing was sent.
@@ -74,6 +77,7 @@ impl Cause {
             Self::TlsWrongHost => "tls.wrong-host",
             Self::TlsBadCertificate => "tls.bad-certificate",
             Self::TlsClientRefused => "tls.client-certificate-refused",
+            Self::TlsLateClientAuth => "tls.late-client-certificate",
             Self::TlsNoCommonSuite => "tls.no-common-suite",
             Self::TlsClosed => "tls.closed",
             Self::TlsOther => "tls.failed",
@@ -98,7 +102,7 @@ impl Cause {
             Self::BadRequest => ErrorKind::Config,
             Self::ProxyAuth => ErrorKind::Auth,
             // The other side may let us in at any time, and asking again locks nobody out.
-            Self::TlsClientRefused => ErrorKind::Permission,
+            Self::TlsClientRefused | Self::TlsLateClientAuth => ErrorKind::Permission,
             Self::TooLarge | Self::BadResponse => ErrorKind::Protocol,
             _ => ErrorKind::Transient,
         }
@@ -121,6 +125,8 @@ pub struct HttpFailure {
     pub host: String,
     /// The TLS library that was used.
     pub backend: TlsBackend,
+    /// Whether we have a client certificate and could not hand it over after the handshake.
+    pub no_late_certificate: bool,
     /// What the library said; names hosts and protocol facts only.
     pub detail: String,
 }
@@ -146,17 +152,20 @@ impl HttpFailure {
             Cause::Timeout => format!(
                 "{host} did not answer in time; if it is only slow, ask for less at once or raise `timeout`"
             ),
-            Cause::Broken if self.detail.starts_with(AFTER_HANDSHAKE) => {
-                let advice = match self.backend {
-                    TlsBackend::Rustls => {
-                        "; if the server asks for the client certificate only then, or is old, `tls = \"native-tls\"` may help"
+            Cause::Broken => {
+                let by_tls = self.detail.starts_with(AFTER_HANDSHAKE);
+                let advice = match (self.backend, by_tls) {
+                    // Its own failure is told, and it is not that.
+                    (TlsBackend::NativeTls, true) => String::new(),
+                    _ if self.no_late_certificate => format!(
+                        "; if that happens with every call, the server may ask for the client certificate only after the handshake: then {LATE_SETTINGS}"
+                    ),
+                    (TlsBackend::Rustls, true) => {
+                        "; if the server is old, `tls = \"native-tls\"` may help".to_owned()
                     }
-                    TlsBackend::NativeTls => "",
+                    _ => String::new(),
                 };
                 format!("the connection to {host} broke before the answer was complete{advice}")
-            }
-            Cause::Broken => {
-                format!("the connection to {host} broke before the answer was complete")
             }
             Cause::ProxyAuth => format!(
                 "the proxy on the way to {host} refuses our user name and password; set `proxy_user` and `proxy_password`"
@@ -179,6 +188,12 @@ impl HttpFailure {
             Cause::TlsBadCertificate => format!("the certificate of {host} cannot be accepted"),
             Cause::TlsClientRefused => format!(
                 "{host} refuses our client certificate, or wants one and got none; check that it is the right one, has not expired and is registered there"
+            ),
+            Cause::TlsLateClientAuth if self.backend == TlsBackend::Rustls => format!(
+                "{host} asks for another handshake after the first, as servers do that want the client certificate only then, and rustls has none; {LATE_SETTINGS}"
+            ),
+            Cause::TlsLateClientAuth => format!(
+                "{host} asked for another handshake after the first, as servers do that want the client certificate only then, and refused what it got; check that the certificate is the right one, has not expired and is registered there"
             ),
             Cause::TlsNoCommonSuite => match self.backend {
                 TlsBackend::Rustls => format!(
@@ -220,6 +235,9 @@ impl From<HttpFailure> for Error {
         )
     }
 }
+
+/// What lets a server have the client certificate after the handshake.
+const LATE_SETTINGS: &str = "set `tls = \"native-tls\"` and `max_tls = \"1.2\"`";
 
 /// How the detail begins where TLS failed on a connection that had been made.
 const AFTER_HANDSHAKE: &str = "TLS after the handshake: ";
@@ -271,6 +289,9 @@ fn by_phase(cause: Cause, detail: String, secure: bool, connecting: bool) -> (Ca
         // With TLS 1.3 a server refuses the client certificate after the client's handshake is complete, and
         // with nothing processed.
         Cause::TlsClientRefused => (cause, detail),
+        // What follows the handshake is no choice of suites: the server wanted a second one, which TLS 1.2
+        // knows as renegotiation.
+        Cause::TlsNoCommonSuite if !connecting => (Cause::TlsLateClientAuth, detail),
         cause if cause.is_tls() && !connecting => {
             (Cause::Broken, format!("{AFTER_HANDSHAKE}{detail}"))
         }
@@ -518,6 +539,7 @@ mod tests {
             (Cause::Dns, false),
             (Cause::TlsExpired, false),
             (Cause::TlsClosed, false),
+            (Cause::TlsLateClientAuth, false),
         ] {
             assert_eq!(cause.may_have_been_processed(), may, "{cause:?}");
         }
@@ -529,6 +551,7 @@ mod tests {
             cause: Cause::TlsNoCommonSuite,
             host: "mail.example:443".to_owned(),
             backend: TlsBackend::Rustls,
+            no_late_certificate: false,
             detail: String::new(),
         };
         assert!(failure.to_string().contains("tls = \"native-tls\""));

@@ -19,4 +19,4 @@ pub use duration::HumanDuration;
 pub use failure::{Cause, HttpFailure};
 pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode};
-pub use settings::{HttpSettings, ProxySetting, TlsBackend};
+pub use settings::{HttpSettings, ProxySetting, TlsBackend, TlsVersion};

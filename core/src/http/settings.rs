@@ -28,8 +28,14 @@ pub struct HttpSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_password: Option<SecretRef>,
     /// The TLS library. `rustls` is right unless the server is so old that it shares no cipher suite with it
-    /// (Windows Server 2012 R2 and older): then `native-tls`, the operating system's own.
+    /// (Windows Server 2012 R2 and older), or asks for the client certificate only after the handshake (IIS
+    /// without `clientcertnegotiation`): then `native-tls`, the operating system's own.
     pub tls: TlsBackend,
+    /// The newest TLS version that is offered. Absent: the newest that the library has. `1.2` together with
+    /// `tls = "native-tls"` is for servers that ask for the client certificate only after the handshake: TLS 1.3
+    /// lets them do so only where the client has announced it, which neither library does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tls: Option<TlsVersion>,
     /// How long one request may take, from connecting to the last byte of the answer.
     pub timeout: HumanDuration,
     /// How long connecting may take, TLS included.
@@ -47,6 +53,7 @@ impl Default for HttpSettings {
             proxy_user: None,
             proxy_password: None,
             tls: TlsBackend::Rustls,
+            max_tls: None,
             timeout: HumanDuration::from_secs(60),
             connect_timeout: HumanDuration::from_secs(15),
             max_response: 32 * 1024 * 1024,
@@ -64,6 +71,18 @@ pub enum TlsBackend {
     Rustls,
     /// The operating system's library (SChannel on Windows, OpenSSL elsewhere), which knows older suites too.
     NativeTls,
+}
+
+/// A version of TLS. Older ones are never offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V1_3,
 }
 
 /// Which proxy to use.
@@ -158,6 +177,7 @@ mod tests {
         for (wrong, says) in [
             (json!({ "verify": false }), "unknown field `verify`"),
             (json!({ "tls": "openssl" }), "unknown variant `openssl`"),
+            (json!({ "max_tls": "1.1" }), "unknown variant `1.1`"),
             (json!({ "timeout": "soon" }), "not a duration"),
             (json!({ "timeout": 60 }), "invalid type"),
             (json!({ "proxy": "proxy:8080" }), "not a proxy"),

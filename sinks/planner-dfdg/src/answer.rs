@@ -187,7 +187,7 @@ fn by_status(response: &HttpResponse) -> (Why, Error) {
             Why::Denied(status),
             ErrorKind::Permission,
             codes::CALL_FAILED,
-            "access is denied; check with STAR that the certificate is known and opened for this service and jobcenter; if it is, the server may ask for it only after the handshake: `tls = \"native-tls\"` is worth a try",
+            "access is denied; check with STAR that the certificate is known and opened for this service and jobcenter; if it is, the server may ask for it only after the handshake: then set `tls = \"native-tls\"` and `max_tls = \"1.2\"`",
         ),
         // How web servers before a service say that the client certificate is missing or refused.
         400 if speaks_of_certificates(&response.body) => (

@@ -306,7 +306,10 @@ impl Client {
         let read = match answered {
             None => Err((Why::Unclear, stopping())),
             Some(Err(failure)) => {
-                if failure.cause == Cause::TlsClientRefused {
+                if matches!(
+                    failure.cause,
+                    Cause::TlsClientRefused | Cause::TlsLateClientAuth
+                ) {
                     // A renewed certificate may lie there already.
                     self.doubt(&session);
                 }
