@@ -229,7 +229,8 @@ impl Client {
             return Err(self.unusable(&WireError::WrongOperation, operation));
         }
         if messages.is_empty() {
-            return Err(self.unusable(&WireError::Missing("a response message"), operation));
+            self.forget_connections();
+            return Err(WireError::Missing("a response message").of(operation));
         }
         Ok(Reply { messages })
     }

@@ -216,3 +216,93 @@ async fn that_a_server_does_not_expand_is_tested_again_by_full_reads() {
     let feed = read(connection.as_ref(), full).await.unwrap();
     assert!(feed.cursor.unwrap().0.contains(r#""expands":"yes""#));
 }
+
+/// A server on which nothing proves whether it expands: no view shows anything of the series. `moved`: an
+/// exception was changed, which leaves no trace in SyncFolderItems.
+async fn silent(moved: std::sync::Arc<std::sync::atomic::AtomicBool>) -> Script {
+    Script::start(move |body, _| {
+        let moved = moved.load(std::sync::atomic::Ordering::Relaxed);
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            let first = !body.contains("<m:SyncState>");
+            let all = created("M", "RecurringMaster");
+            return sync("s1", if first { &all } else { "" });
+        }
+        if body.contains("CalendarView") {
+            return found(&[]);
+        }
+        let stamp = if moved { "09" } else { "08" };
+        let stamp = format!("<t:LastModifiedTime>2026-11-19T{stamp}:00:00Z</t:LastModifiedTime>");
+        if body.contains("FindItem") {
+            return found(&[master(&stamp)]);
+        }
+        let deleted = "<t:DeletedOccurrences><t:DeletedOccurrence><t:Start>2026-12-14T08:00:00Z</t:Start></t:DeletedOccurrence></t:DeletedOccurrences>";
+        got(&[master(if moved { deleted } else { "" })])
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_any_proof_series_are_expanded_here_and_their_changes_are_looked_for() {
+    let moved = std::sync::Arc::default();
+    let server = silent(std::sync::Arc::clone(&moved)).await;
+    let connection = server.connect();
+    let first = request(ANNA, december());
+    let feed = read(connection.as_ref(), first.clone()).await.unwrap();
+    assert_eq!(feed.events.len(), 4);
+    assert_eq!(feed.snapshots, [december()]);
+    let cursor = feed.cursor.clone().unwrap().0;
+    assert!(cursor.contains(r#""expands":"unknown""#), "{cursor}");
+    // Nothing changed: two requests, as where it is known that nothing expands.
+    let next = after(&feed, &first);
+    server.clear();
+    let quiet = read(connection.as_ref(), next.clone()).await.unwrap();
+    assert!(quiet.snapshots.is_empty());
+    assert_eq!((server.requests(), server.count("CalendarView")), (2, 0));
+    // An exception changed, which only the master's time of change tells.
+    moved.store(true, std::sync::atomic::Ordering::Relaxed);
+    let next = after(&quiet, &next);
+    let feed = read(connection.as_ref(), next.clone()).await.unwrap();
+    assert_eq!(feed.events.len(), 3);
+    assert_eq!(feed.snapshots, [december()]);
+    // What is not known of one calendar is not known of another either.
+    let bo = read(connection.as_ref(), request(BO, december()))
+        .await
+        .unwrap();
+    assert!(bo.cursor.unwrap().0.contains(r#""expands":"unknown""#));
+    // Whenever the window is read, a proof is looked for.
+    server.clear();
+    let mut full = after(&feed, &next);
+    full.full = true;
+    read(connection.as_ref(), full).await.unwrap();
+    assert!(server.count("CalendarView") > 0);
+}
+
+#[tokio::test]
+async fn a_calendar_without_series_needs_no_proof() {
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            let first = !body.contains("<m:SyncState>");
+            let all = created("S", "Single");
+            return sync("s1", if first { &all } else { "" });
+        }
+        let (start, end) = ("2026-12-02T08:00:00Z", "2026-12-02T09:00:00Z");
+        found(&[item("S", "Single", start, end, ZONE)])
+    })
+    .await;
+    let connection = server.connect();
+    let first = request(ANNA, december());
+    let feed = read(connection.as_ref(), first.clone()).await.unwrap();
+    assert_eq!(feed.events.len(), 1);
+    assert_eq!((server.requests(), server.count("CalendarView")), (3, 1));
+    server.clear();
+    read(connection.as_ref(), after(&feed, &first))
+        .await
+        .unwrap();
+    assert_eq!(server.requests(), 1);
+}

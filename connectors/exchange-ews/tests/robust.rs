@@ -267,7 +267,7 @@ async fn an_answer_without_messages_is_tried_again_on_a_new_connection() {
     let error = read(connection.as_ref(), request(ANNA, winter()))
         .await
         .unwrap_err();
-    assert_eq!(error.kind, calbridge_core::connector::ErrorKind::Transient);
+    assert_eq!(error.kind, calbridge_core::connector::ErrorKind::Protocol);
     read(connection.as_ref(), request(ANNA, winter()))
         .await
         .unwrap();
