@@ -134,6 +134,9 @@ pub(crate) struct CheckArgs {
     /// Check the rights on the calendar with this address, too. May be given several times.
     #[arg(long = "calendar", value_name = "ADDRESS")]
     pub(crate) calendars: Vec<String>,
+    /// Check the rights on every calendar that takes part, too: at least one request each.
+    #[arg(long, conflicts_with_all = ["calendars", "offline"])]
+    pub(crate) roster: bool,
     /// Check the configuration alone: no secrets, no network.
     #[arg(long)]
     pub(crate) offline: bool,

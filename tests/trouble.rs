@@ -11,7 +11,8 @@ mod support;
 
 use std::process::Stdio;
 
-use support::{ANNA, Done, World, write_private};
+use calbridge_sandbox::planner::Resource;
+use support::{ANNA, BO, Done, ROOM, World, write_private};
 
 /// Changes the configuration, and answers what `args` come to.
 async fn with(world: &World, old: &str, new: &str, args: &[&str]) -> Done {
@@ -274,6 +275,40 @@ async fn check_tells_what_is_good_and_what_is_not() {
     let calls = world.exchange.ledger().all().len();
     world.run(&["check", "--offline"]).await.expect(0);
     assert_eq!(world.exchange.ledger().all().len(), calls);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_looks_at_everybody_of_the_roster_on_request() {
+    let world = World::new().await;
+    let good = world.run(&["check", "--roster"]).await.expect(0);
+    assert!(good.stdout.contains("3 calendars take part"), "{good:?}");
+    for address in [ANNA, BO, ROOM] {
+        assert!(good.stdout.contains(address), "{good:?}");
+    }
+    world
+        .planner
+        .add_resource(Resource::case_worker("Cara", "cara@kommune.example"));
+    let missing = world.run(&["check", "--roster"]).await.expect(1);
+    let line = missing
+        .stdout
+        .lines()
+        .find(|line| line.contains("cara@kommune.example"));
+    assert!(
+        line.is_some_and(|line| line.contains("FAILED")),
+        "{missing:?}"
+    );
+    assert!(!world.state().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_concerns_whole_connections_ends_with_their_code() {
+    let world = World::new().await;
+    world.planner.remove_resource(BO);
+    world.planner.remove_resource(ROOM);
+    world.exchange.disable_mailbox(ANNA, true).unwrap();
+    let done = world.run(&["sync", "--json"]).await.expect(5);
+    let failed = &done.json()["syncs"][0]["calendars"][0]["failed"];
+    assert_eq!(failed["scope"], "calendar", "{done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

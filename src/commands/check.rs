@@ -1,8 +1,10 @@
 //! `check`: configuration, secrets, connections, rights, state file.
 
+use std::collections::BTreeMap;
+
 use calbridge_core::connector::{CheckReport, CheckScope, Finding, Severity};
 use calbridge_core::model::CalendarRef;
-use calbridge_core::store::StoreError;
+use calbridge_core::store::{Membership, StoreError};
 use serde::Serialize;
 
 use super::session::{Session, addresses};
@@ -41,7 +43,12 @@ pub(super) async fn run(
         .map(|address| CalendarRef::primary(address.as_str()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| AppError::Usage(error.to_string()))?;
-    let mut own = vec![configuration(&session)?];
+    let mut own = vec![configuration(&session).await?];
+    let taking_part = if args.roster {
+        taking_part(&session, &mut own).await?
+    } else {
+        BTreeMap::new()
+    };
     for connection in unused(&session) {
         own.push(finding(
             "configuration",
@@ -63,7 +70,10 @@ pub(super) async fn run(
             Ok(open) => {
                 let scope = CheckScope {
                     now: session.clock.now(),
-                    calendars: calendars_for(connection, &calendars),
+                    calendars: match taking_part.get(&connection.name) {
+                        Some(calendars) => calendars.values().cloned().collect(),
+                        None => calendars_for(connection, &calendars),
+                    },
                 };
                 let answer = tokio::select! {
                     answer = open.check(scope) => answer,
@@ -122,6 +132,51 @@ fn calendars_for(connection: &ConnectionConfig, calendars: &[CalendarRef]) -> Ve
     }
 }
 
+/// Whose calendars take part, by the connection that they are read from and their address. Nothing is stored.
+async fn taking_part(
+    session: &Session,
+    own: &mut Vec<Finding>,
+) -> Result<BTreeMap<String, BTreeMap<String, CalendarRef>>, AppError> {
+    let syncs = &session.config.syncs;
+    let (engine, store) = session
+        .engine_without_state(session.connections(syncs)?, syncs.clone())
+        .await?;
+    let mut all: BTreeMap<String, BTreeMap<String, CalendarRef>> = BTreeMap::new();
+    for sync in syncs {
+        let skipped = match engine.refresh_roster(sync).await {
+            Ok(skipped) => skipped,
+            Err(error) => {
+                own.push(finding("roster", Severity::Failed, error.to_string()));
+                continue;
+            }
+        };
+        for entry in skipped {
+            let message = format!("{}: {} [{}]", entry.address, entry.reason, entry.code);
+            own.push(finding("roster", Severity::Warning, message));
+        }
+        let read = all.entry(sync.source.clone()).or_default();
+        let mut count = 0;
+        for state in store.calendars(&sync.name).await? {
+            if state.membership == Membership::Active {
+                count += 1;
+                read.insert(state.calendar.address.folded(), state.calendar);
+            }
+        }
+        let severity = if count == 0 {
+            Severity::Warning
+        } else {
+            Severity::Passed
+        };
+        let message = format!(
+            "in the sync `{}` {} take part",
+            sync.name,
+            words::count(count, "calendar")
+        );
+        own.push(finding("roster", severity, message));
+    }
+    Ok(all)
+}
+
 fn unused(session: &Session) -> Vec<&str> {
     session
         .config
@@ -139,7 +194,7 @@ fn unused(session: &Session) -> Vec<&str> {
 }
 
 /// What the engine demands of the syncs beyond what the configuration's schema can say.
-fn configuration(session: &Session) -> Result<Finding, AppError> {
+async fn configuration(session: &Session) -> Result<Finding, AppError> {
     let syncs = &session.config.syncs;
     if syncs.is_empty() {
         return Ok(finding(
@@ -149,7 +204,9 @@ fn configuration(session: &Session) -> Result<Finding, AppError> {
         ));
     }
     let connections = session.connections(syncs)?;
-    session.accepts(connections, syncs.clone())?;
+    session
+        .engine_without_state(connections, syncs.clone())
+        .await?;
     Ok(finding(
         "configuration",
         Severity::Passed,
@@ -221,13 +278,7 @@ fn text(checked: &Checked) -> String {
             .map(|finding| row(&checked.connection, finding))
     });
     let rows: Vec<Vec<String>> = own.chain(connections).collect();
-    let mut lines = vec![table(&["WHERE", "WHAT", "RESULT", "DETAILS"], &rows)];
-    for connection in &checked.connections {
-        if let Some(server) = &connection.report.server {
-            lines.push(format!("`{}` is {server}.", connection.connection));
-        }
-    }
-    lines.join("\n")
+    table(&["WHERE", "WHAT", "RESULT", "DETAILS"], &rows)
 }
 
 fn row(place: &str, finding: &Finding) -> Vec<String> {

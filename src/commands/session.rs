@@ -7,7 +7,7 @@ use calbridge_core::connector::{self, Connection, Context, ErrorKind};
 use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, SyncConfig};
 use calbridge_core::model::Address;
 use calbridge_core::store::sqlite::SqliteStore;
-use calbridge_core::store::{Fence, Store, StoreError};
+use calbridge_core::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Global, Selection};
@@ -167,15 +167,17 @@ impl Session {
         }
     }
 
-    /// Whether the engine would take these syncs: what they need of the connections, and their rules.
-    pub(crate) fn accepts(
+    /// The engine over these syncs without a state file: whether it takes them, and whose calendars they are about.
+    pub(crate) async fn engine_without_state(
         &self,
         connections: Vec<Arc<ConnectionHandle>>,
         syncs: Vec<SyncConfig>,
-    ) -> Result<(), AppError> {
-        let store = Arc::new(SqliteStore::open_in_memory()?);
-        Engine::new(store, Fence(0), Arc::clone(&self.clock), connections, syncs)?;
-        Ok(())
+    ) -> Result<(Engine, Arc<dyn Store>), AppError> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory()?);
+        let fence = store.acquire("nobody", self.clock.now()).await?;
+        let clock = Arc::clone(&self.clock);
+        let engine = Engine::new(Arc::clone(&store), fence, clock, connections, syncs)?;
+        Ok((engine, store))
     }
 
     /// The engine over these syncs, with the state file open for writing.
