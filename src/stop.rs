@@ -1,4 +1,4 @@
-//! Stopping: SIGINT and SIGTERM, on Windows Ctrl-C, Ctrl-Break and the end of the session.
+//! Stopping: SIGINT and SIGTERM, on Windows Ctrl-C, Ctrl-Break, a closed console and the end of the session.
 
 use std::time::Duration;
 
@@ -44,13 +44,15 @@ async fn asked() {
     let listeners = (
         windows::ctrl_c(),
         windows::ctrl_break(),
+        windows::ctrl_close(),
         windows::ctrl_shutdown(),
     );
     match listeners {
-        (Ok(mut c), Ok(mut r#break), Ok(mut end)) => {
+        (Ok(mut c), Ok(mut r#break), Ok(mut close), Ok(mut end)) => {
             tokio::select! {
                 _ = c.recv() => {}
                 _ = r#break.recv() => {}
+                _ = close.recv() => {}
                 _ = end.recv() => {}
             }
         }

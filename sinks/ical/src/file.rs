@@ -16,8 +16,9 @@ const PRODID: &str = "-//calbridge//ical-sink//EN";
 
 /// Where the file of a calendar lies.
 ///
-/// Only letters, digits and `@._+-` stand as they are, in lower case; all else, and a leading dot, is written
-/// as `%` and two hex digits per byte. So no address can name another folder, a hidden file or a device.
+/// Only letters, digits and `@._+-` stand as they are, in lower case; all else, a leading dot, and the first
+/// letter of what Windows takes for a device (`con.smith@...`), is written as `%` and two hex digits per byte.
+/// So no address can name another folder, a hidden file or a device.
 ///
 /// # Errors
 /// `Unsupported` for a calendar that is not the mailbox's primary one.
@@ -31,8 +32,11 @@ pub(crate) fn path(folder: &Path, calendar: &CalendarRef) -> Result<PathBuf> {
         ));
     }
     let mut name = String::new();
-    for byte in calendar.address.folded().bytes() {
-        let plain = byte.is_ascii_alphanumeric() || b"@_+-".contains(&byte);
+    let address = calendar.address.folded();
+    let device = is_device(address.split('.').next().unwrap_or_default());
+    for byte in address.bytes() {
+        let plain = (byte.is_ascii_alphanumeric() && !(device && name.is_empty()))
+            || b"@_+-".contains(&byte);
         if plain || (byte == b'.' && !name.is_empty()) {
             name.push(char::from(byte));
         } else {
@@ -41,6 +45,16 @@ pub(crate) fn path(folder: &Path, calendar: &CalendarRef) -> Result<PathBuf> {
     }
     name.push_str(".ics");
     Ok(folder.join(name))
+}
+
+/// Whether Windows takes a file name for a device that has this, in lower case, before its first dot. Names are
+/// the same on all systems, since a folder may be shared between them.
+fn is_device(stem: &str) -> bool {
+    matches!(stem, "con" | "prn" | "aux" | "nul")
+        || stem
+            .strip_prefix("com")
+            .or_else(|| stem.strip_prefix("lpt"))
+            .is_some_and(|number| number.len() == 1 && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The events of a file; none if there is no file yet.
@@ -137,11 +151,13 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
-    let renamed = written.and_then(|()| std::fs::rename(&temporary, path));
-    if let Err(error) = renamed {
+    let replaced = written
+        .map_err(trouble)
+        .and_then(|()| std::fs::rename(&temporary, path).map_err(|error| not_replaced(&error)));
+    if let Err(error) = replaced {
         // What is left over would only be overwritten at the next attempt.
         let _ = std::fs::remove_file(&temporary);
-        return Err(trouble(error));
+        return Err(error);
     }
     // The new name reaches the disk with the folder; without it a power cut brings the old file back, which
     // the next inventory shows.
@@ -153,6 +169,23 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
         tracing::warn!(%error, "The folder could not be flushed to disk.");
     }
     Ok(())
+}
+
+/// The folder has just taken a file, so a refusal is about the file that is to be replaced: on Windows another
+/// program that has it open, or the attribute read-only.
+fn not_replaced(error: &std::io::Error) -> Error {
+    if error.kind() != Io::PermissionDenied {
+        return io_error(error, "written");
+    }
+    Error::new(
+        ErrorKind::Transient,
+        Scope::Calendar,
+        "ical.in-use",
+        format!(
+            "the calendar's file cannot be replaced: {error}; close it in the program that has it open, and see \
+             that it is not read-only; it is tried again"
+        ),
+    )
 }
 
 pub(crate) fn io_error(error: &std::io::Error, what: &str) -> Error {
@@ -211,6 +244,11 @@ mod tests {
             (".hidden@x", "%2Ehidden@x.ics"),
             ("50%@x", "50%25@x.ics"),
             ("\u{e6}@x", "%C3%A6@x.ics"),
+            ("Con.Smith@x", "%63on.smith@x.ics"),
+            ("nul.@x", "%6Eul.@x.ics"),
+            ("lpt1.hall@x", "%6Cpt1.hall@x.ics"),
+            ("com10.hall@x", "com10.hall@x.ics"),
+            ("con@x.org", "con@x.org.ics"),
         ] {
             let path = path(folder, &CalendarRef::primary(address).unwrap()).unwrap();
             assert_eq!(path, folder.join(name));

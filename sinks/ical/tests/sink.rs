@@ -425,6 +425,50 @@ async fn a_full_disk_is_told_and_loses_nothing() {
     assert_eq!(std::fs::read(file(folder.path())).unwrap(), before);
 }
 
+/// Where a reader shares its file with nobody, Windows lets nobody replace it.
+#[cfg(windows)]
+#[tokio::test]
+async fn a_file_that_another_program_has_open_is_told_and_stays() {
+    use std::os::windows::fs::OpenOptionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (sink, _) = open(folder.path());
+    assert!(done(&one(&*sink, Op::Create, "a", Some(rich())).await));
+    let before = std::fs::read(file(folder.path())).unwrap();
+    const SHARE_READING: u32 = 1;
+    let reader = std::fs::OpenOptions::new()
+        .read(true)
+        .share_mode(SHARE_READING)
+        .open(file(folder.path()))
+        .unwrap();
+    let error = apply(&*sink, &[write(Op::Delete, "a", None)])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.kind, error.scope),
+        ("ical.in-use", ErrorKind::Transient, Scope::Calendar)
+    );
+    drop(reader);
+    assert_eq!(std::fs::read(file(folder.path())).unwrap(), before);
+    assert!(done(&one(&*sink, Op::Delete, "a", None).await));
+}
+
+/// A name that Windows takes for a device is a file as any other.
+#[tokio::test]
+async fn an_address_like_a_device_gets_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sink, _) = open(folder.path());
+    let calendar = CalendarRef::primary("con.smith@example.org").unwrap();
+    let write = write(Op::Create, "a", Some(rich()));
+    let report = sink
+        .sink()
+        .unwrap()
+        .apply(&calendar, &[write])
+        .await
+        .unwrap();
+    assert!(done(&report.outcomes[0].outcome));
+    assert!(folder.path().join("%63on.smith@example.org.ics").is_file());
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_read_only_folder_is_told_and_loses_nothing() {
