@@ -5,20 +5,15 @@
 mod support;
 
 use calbridge_core::connector::{Error, ErrorKind, Scope};
-use calbridge_sandbox::exchange::{
-    Account, ExchangeOptions, Impersonation, Pattern, Profile, Range, Recurrence,
-};
+use calbridge_sandbox::exchange::{Account, ExchangeOptions, Impersonation, Profile, Range};
 use calbridge_sandbox::fault::{Fault, FaultKind, TransportFault};
 use jiff::civil::date;
 use serde_json::json;
-use support::{ANNA, BO, Bench, after, busy, request, settings, winter};
+use support::{ANNA, BO, Bench, after, daily, request, settings, winter};
 
 async fn bench() -> Bench {
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     bench
 }
 
@@ -298,20 +293,13 @@ async fn a_view_that_is_too_large_is_read_in_parts() {
         settings["http"]["max_response"] = 60_000.into();
     })
     .await;
-    let daily = Recurrence {
-        pattern: Pattern::Daily { interval: 1 },
-        start: date(2026, 11, 1),
-        range: Range::NoEnd,
-    };
+    let daily = daily(1, date(2026, 11, 1), Range::NoEnd);
     for hour in 8..12 {
         let (start, end) = (
             format!("2026-11-01T{hour:02}:00"),
             format!("2026-11-01T{hour:02}:30"),
         );
-        bench
-            .exchange
-            .create(ANNA, busy(&start, &end).repeating(daily.clone()))
-            .unwrap();
+        bench.add_series(ANNA, &start, &end, daily.clone());
     }
     let feed = bench.read_true(request(ANNA, winter())).await;
     assert_eq!(feed.events.len(), 4 * 90);
@@ -427,10 +415,7 @@ async fn wrong_types_and_unknown_values_are_errors_of_their_items() {
 #[tokio::test]
 async fn missing_fields_and_duplicate_ids_lose_nothing() {
     let bench = bench().await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-05T09:00", "2026-12-05T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-05T09:00", "2026-12-05T10:00");
     for field in ["Start", "End", "ItemId"] {
         bench
             .exchange
@@ -468,32 +453,11 @@ async fn missing_fields_and_duplicate_ids_lose_nothing() {
 async fn many(adjust: impl FnOnce(&mut serde_json::Value)) -> Bench {
     let bench = Bench::with(Profile::Gromox, adjust).await;
     for n in 0..30 {
-        let weekly = Recurrence {
-            pattern: Pattern::Daily { interval: 30 },
-            start: date(2026, 12, 1),
-            range: Range::NoEnd,
-        };
         let start = format!("2026-12-01T{:02}:{:02}", 8 + n / 6, n % 6 * 10);
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy(&start, &start)
-                    .with(|it| it.end = it.start)
-                    .repeating(weekly),
-            )
-            .unwrap();
+        let rule = daily(30, date(2026, 12, 1), Range::NoEnd);
+        bench.add_series(ANNA, &start, &start, rule);
     }
-    // Another calendar shows that the server does not expand: what follows asks for the items alone.
-    let weekly = Recurrence {
-        pattern: Pattern::Daily { interval: 7 },
-        start: date(2026, 12, 1),
-        range: Range::NoEnd,
-    };
-    let series = busy("2026-12-01T09:00", "2026-12-01T10:00").repeating(weekly);
-    bench.exchange.create(BO, series).unwrap();
-    bench.read_true(request(BO, winter())).await;
-    bench.exchange.ledger().clear();
+    bench.learn_that_nothing_expands().await;
     bench
 }
 

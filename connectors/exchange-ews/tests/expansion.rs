@@ -6,11 +6,11 @@ mod support;
 
 use calbridge_core::model::{EventTime, OriginalStart, ShowAs};
 use calbridge_sandbox::exchange::{
-    DayIndex, DayKind, FreeBusy, NewItem, Pattern, Profile, Range, Recurrence, Zone,
+    DayIndex, DayKind, FreeBusy, NewItem, Pattern, Profile, Range, Zone,
 };
 use jiff::SignedDuration;
 use jiff::civil::{Weekday, date};
-use support::{ANNA, Bench, after, busy, dk, request, window, winter};
+use support::{ANNA, Bench, after, busy, daily, dk, every, request, weekly, window, winter};
 
 const PROFILES: [Profile; 3] = [
     Profile::Exchange2013,
@@ -18,38 +18,16 @@ const PROFILES: [Profile; 3] = [
     Profile::Gromox,
 ];
 
-fn every(pattern: Pattern, start: jiff::civil::Date, range: Range) -> Recurrence {
-    Recurrence {
-        pattern,
-        start,
-        range,
-    }
-}
-
-fn weekly(days: &[Weekday], start: jiff::civil::Date, range: Range) -> Recurrence {
-    every(
-        Pattern::Weekly {
-            interval: 1,
-            days: days.to_vec(),
-            first_day: Weekday::Monday,
-        },
-        start,
-        range,
-    )
-}
-
 #[tokio::test]
 async fn k035_a_weekly_series_without_end_gives_one_event_per_occurrence() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let rule = weekly(&[Weekday::Monday], date(2026, 12, 7), Range::NoEnd);
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-12-07T09:00", "2026-12-07T10:00").repeating(rule),
-            )
-            .unwrap();
+        bench.add_series(
+            ANNA,
+            "2026-12-07T09:00",
+            "2026-12-07T10:00",
+            weekly(&[Weekday::Monday], date(2026, 12, 7), Range::NoEnd),
+        );
         let feed = bench.read_true(request(ANNA, winter())).await;
         assert_eq!(feed.events.len(), 12, "{profile:?}");
         let groups: std::collections::BTreeSet<_> = feed
@@ -68,18 +46,12 @@ async fn k035_a_weekly_series_without_end_gives_one_event_per_occurrence() {
 async fn k036_a_daily_series_begun_two_years_ago() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let rule = every(
-            Pattern::Daily { interval: 1 },
-            date(2024, 11, 1),
-            Range::NoEnd,
+        bench.add_series(
+            ANNA,
+            "2024-11-01T22:00",
+            "2024-11-02T02:00",
+            daily(1, date(2024, 11, 1), Range::NoEnd),
         );
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2024-11-01T22:00", "2024-11-02T02:00").repeating(rule),
-            )
-            .unwrap();
         // The night before the window reaches into it.
         let feed = bench.read_true(request(ANNA, winter())).await;
         assert_eq!(feed.events.len(), 91, "{profile:?}");
@@ -100,10 +72,7 @@ async fn k037_series_that_ended_before_or_begin_after_the_window() {
             ("2025-01-06T09:00", "2025-01-06T10:00", ended),
             ("2027-03-01T09:00", "2027-03-01T10:00", later),
         ] {
-            bench
-                .exchange
-                .create(ANNA, busy(start, end).repeating(rule))
-                .unwrap();
+            bench.add_series(ANNA, start, end, rule);
         }
         let feed = bench.read_true(request(ANNA, winter())).await;
         assert!(feed.events.is_empty(), "{profile:?}");
@@ -114,14 +83,12 @@ async fn k037_series_that_ended_before_or_begin_after_the_window() {
 async fn k038_k039_k040_k041_one_occurrence_deleted_moved_or_set_free() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let rule = weekly(&[Weekday::Monday], date(2026, 12, 7), Range::NoEnd);
-        let series = bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-12-07T09:00", "2026-12-07T10:00").repeating(rule),
-            )
-            .unwrap();
+        let series = bench.add_series(
+            ANNA,
+            "2026-12-07T09:00",
+            "2026-12-07T10:00",
+            weekly(&[Weekday::Monday], date(2026, 12, 7), Range::NoEnd),
+        );
         let first = request(ANNA, winter());
         let before = bench.read_true(first.clone()).await;
         let exchange = &bench.exchange;
@@ -189,13 +156,7 @@ async fn k043_a_relative_yearly_series() {
             date(2019, 11, 1),
             Range::NoEnd,
         );
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2019-11-25T13:00", "2019-11-25T14:00").repeating(rule),
-            )
-            .unwrap();
+        bench.add_series(ANNA, "2019-11-25T13:00", "2019-11-25T14:00", rule);
         let november = window("2026-11-21T00:00", "2027-02-21T00:00");
         let feed = bench.read_true(request(ANNA, november)).await;
         assert_eq!(feed.events.len(), 1, "{profile:?}");
@@ -211,13 +172,7 @@ async fn k044_a_yearly_series_in_january_is_seen_in_november() {
             date(2020, 1, 6),
             Range::NoEnd,
         );
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2020-01-06T08:00", "2020-01-06T09:00").repeating(rule),
-            )
-            .unwrap();
+        bench.add_series(ANNA, "2020-01-06T08:00", "2020-01-06T09:00", rule);
         let feed = bench.read_true(request(ANNA, winter())).await;
         assert_eq!(feed.events.len(), 1, "{profile:?}");
     }
@@ -244,10 +199,7 @@ async fn k045_29_february_in_a_common_year_is_the_28th() {
             ("2024-02-29T08:00", "2024-02-29T09:00", yearly),
             ("2026-01-31T08:00", "2026-01-31T09:00", monthly),
         ] {
-            bench
-                .exchange
-                .create(ANNA, busy(start, end).repeating(rule))
-                .unwrap();
+            bench.add_series(ANNA, start, end, rule);
         }
         let feed = bench.read_true(request(ANNA, winter())).await;
         let starts: std::collections::BTreeSet<_> = feed
@@ -273,13 +225,7 @@ async fn k046_a_monthly_series_begun_fifteen_years_ago() {
             date(2011, 11, 15),
             Range::Numbered(400),
         );
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2011-11-15T10:00", "2011-11-15T11:30").repeating(rule),
-            )
-            .unwrap();
+        bench.add_series(ANNA, "2011-11-15T10:00", "2011-11-15T11:30", rule);
         let feed = bench.read_true(request(ANNA, winter())).await;
         assert_eq!(feed.events.len(), 3, "{profile:?}");
     }
@@ -319,14 +265,12 @@ async fn k047_k048_a_series_is_shortened_and_becomes_a_single() {
 async fn k049_a_master_in_deleted_items_is_no_longer_reported() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let rule = weekly(&[Weekday::Tuesday], date(2026, 12, 1), Range::NoEnd);
-        let item = bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-12-01T09:00", "2026-12-01T10:00").repeating(rule),
-            )
-            .unwrap();
+        let item = bench.add_series(
+            ANNA,
+            "2026-12-01T09:00",
+            "2026-12-01T10:00",
+            weekly(&[Weekday::Tuesday], date(2026, 12, 1), Range::NoEnd),
+        );
         let first = request(ANNA, winter());
         let feed = bench.read_true(first.clone()).await;
         assert_eq!(feed.events.len(), 13);
@@ -340,18 +284,12 @@ async fn k049_a_master_in_deleted_items_is_no_longer_reported() {
 async fn k050_more_than_200_occurrences_in_the_window() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let rule = every(
-            Pattern::Daily { interval: 1 },
-            date(2026, 10, 1),
-            Range::NoEnd,
+        bench.add_series(
+            ANNA,
+            "2026-10-01T07:00",
+            "2026-10-01T07:15",
+            daily(1, date(2026, 10, 1), Range::NoEnd),
         );
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-10-01T07:00", "2026-10-01T07:15").repeating(rule),
-            )
-            .unwrap();
         let year = window("2026-12-01T00:00", "2027-12-01T00:00");
         let feed = bench.read_true(request(ANNA, year)).await;
         assert_eq!(feed.events.len(), 365, "{profile:?}");
@@ -368,15 +306,7 @@ async fn k051_a_series_across_both_changes_of_the_clock() {
             ("2026-10-01T02:30", "2026-10-01T03:30"),
             ("2026-10-01T23:00", "2026-10-02T04:00"),
         ] {
-            let rule = every(
-                Pattern::Daily { interval: 1 },
-                date(2026, 10, 1),
-                Range::NoEnd,
-            );
-            bench
-                .exchange
-                .create(ANNA, busy(start, end).repeating(rule))
-                .unwrap();
+            bench.add_series(ANNA, start, end, daily(1, date(2026, 10, 1), Range::NoEnd));
         }
         for (start, end) in [
             ("2026-10-20T00:00", "2026-11-01T00:00"),
@@ -539,14 +469,12 @@ async fn whole_days_are_dates_in_their_own_zone() {
 async fn an_exception_becomes_a_whole_day_and_moves_into_the_window_from_outside() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let rule = weekly(&[Weekday::Monday], date(2026, 11, 2), Range::NoEnd);
-        let series = bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-11-02T09:00", "2026-11-02T10:00").repeating(rule),
-            )
-            .unwrap();
+        let series = bench.add_series(
+            ANNA,
+            "2026-11-02T09:00",
+            "2026-11-02T10:00",
+            weekly(&[Weekday::Monday], date(2026, 11, 2), Range::NoEnd),
+        );
         bench
             .exchange
             .change_occurrence(series, dk("2026-12-14T09:00"), |it| {
@@ -631,10 +559,7 @@ async fn a_series_in_no_known_zone_is_kept_rather_than_guessed() {
         .exchange
         .create(ANNA, item.uid("odd@x.example").repeating(rule))
         .unwrap();
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     let feed = bench.read(request(ANNA, winter())).await.unwrap();
     assert_eq!(feed.events.len(), 1);
     let [(Some(_), Some(uid), error)] = feed.unreadable.as_slice() else {

@@ -6,22 +6,19 @@ mod support;
 use calbridge_core::connector::ErrorKind;
 use calbridge_core::model::{CalendarRef, Coverage, Field, FieldSet, ItemRef, ShowAs};
 use calbridge_sandbox::exchange::{
-    Account, ExchangeOptions, Folder, FreeBusy, Pattern, Profile, Range, Recurrence, Right,
+    Account, ExchangeOptions, Folder, FreeBusy, Profile, Range, Right,
 };
 use calbridge_sandbox::fault::Fault;
 use jiff::SignedDuration;
 use jiff::civil::date;
-use support::{ANNA, BO, Bench, ROOM, after, busy, dk, request, window, winter};
+use support::{ANNA, BO, Bench, ROOM, after, busy, daily, dk, request, window, winter};
 
 const PROFILES: [Profile; 2] = [Profile::Exchange2019, Profile::Gromox];
 
 #[tokio::test]
 async fn an_unchanged_calendar_costs_one_request() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     let first = request(ANNA, winter());
     let feed = bench.read_true(first.clone()).await;
     let before = bench.requests();
@@ -43,18 +40,12 @@ async fn an_unchanged_calendar_costs_one_request() {
 async fn least_data_no_subject_is_asked_for_and_none_is_in_the_events() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let daily = Recurrence {
-            pattern: Pattern::Daily { interval: 1 },
-            start: date(2026, 12, 1),
-            range: Range::Numbered(3),
-        };
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-12-01T09:00", "2026-12-01T10:00").repeating(daily),
-            )
-            .unwrap();
+        bench.add_series(
+            ANNA,
+            "2026-12-01T09:00",
+            "2026-12-01T10:00",
+            daily(1, date(2026, 12, 1), Range::Numbered(3)),
+        );
         let feed = bench.read_true(request(ANNA, winter())).await;
         assert!(
             feed.events
@@ -88,11 +79,7 @@ async fn least_data_no_subject_is_asked_for_and_none_is_in_the_events() {
 async fn other_fields_are_read_when_they_are_asked_for() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let daily = Recurrence {
-            pattern: Pattern::Daily { interval: 1 },
-            start: date(2026, 12, 1),
-            range: Range::Numbered(2),
-        };
+        let daily = daily(1, date(2026, 12, 1), Range::Numbered(2));
         let fill = |item: calbridge_sandbox::exchange::NewItem| {
             item.with(|it| {
                 it.subject = "Tavshed & <ro>".into();
@@ -161,7 +148,7 @@ async fn k014_every_status_is_reported_as_it_is() {
                 format!("2026-12-0{}T09:00", day + 1),
                 format!("2026-12-0{}T10:00", day + 1),
             );
-            let item = bench.exchange.create(ANNA, busy(&start, &end)).unwrap();
+            let item = bench.add(ANNA, &start, &end);
             bench.exchange.show_as(item, *status).unwrap();
         }
         let feed = bench.read_true(request(ANNA, winter())).await;
@@ -179,10 +166,7 @@ async fn k014_every_status_is_reported_as_it_is() {
 #[tokio::test]
 async fn a_cancelled_meeting_is_reported_as_cancelled() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    let item = bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    let item = bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     bench.exchange.cancel(item).unwrap();
     let feed = bench.read_true(request(ANNA, winter())).await;
     assert!(feed.events[0].cancelled);
@@ -191,10 +175,7 @@ async fn a_cancelled_meeting_is_reported_as_cancelled() {
 #[tokio::test]
 async fn rooms_are_read_like_people() {
     let bench = Bench::start(Profile::Exchange2013).await;
-    bench
-        .exchange
-        .create(ROOM, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ROOM, "2026-12-03T09:00", "2026-12-03T10:00");
     assert_eq!(
         bench.read_true(request(ROOM, winter())).await.events.len(),
         1
@@ -241,18 +222,12 @@ async fn k026_k027_k028_k029_what_leaves_the_folder_is_gone() {
 async fn k042_an_occurrence_and_an_exception_can_be_fetched() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let daily = Recurrence {
-            pattern: Pattern::Daily { interval: 1 },
-            start: date(2026, 12, 1),
-            range: Range::Numbered(4),
-        };
-        let series = bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-12-01T09:00", "2026-12-01T10:00").repeating(daily),
-            )
-            .unwrap();
+        let series = bench.add_series(
+            ANNA,
+            "2026-12-01T09:00",
+            "2026-12-01T10:00",
+            daily(1, date(2026, 12, 1), Range::Numbered(4)),
+        );
         bench
             .exchange
             .move_occurrence(
@@ -283,11 +258,7 @@ async fn k042_an_occurrence_and_an_exception_can_be_fetched() {
 #[tokio::test]
 async fn k052_a_missing_recurrence_id_is_read_again_and_else_the_event_is_kept() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    let daily = Recurrence {
-        pattern: Pattern::Daily { interval: 1 },
-        start: date(2026, 12, 1),
-        range: Range::Numbered(4),
-    };
+    let daily = daily(1, date(2026, 12, 1), Range::Numbered(4));
     let item = busy("2026-12-01T09:00", "2026-12-01T10:00").uid("series@x.example");
     bench.exchange.create(ANNA, item.repeating(daily)).unwrap();
     // Left out of the view only.
@@ -315,10 +286,7 @@ async fn k052_a_missing_recurrence_id_is_read_again_and_else_the_event_is_kept()
 #[tokio::test]
 async fn a_missing_uid_is_replaced_by_the_global_object_id() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-01T09:00", "2026-12-01T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-01T09:00", "2026-12-01T10:00");
     let first = request(ANNA, winter());
     let with = bench.read_true(first.clone()).await;
     bench.exchange.inject_spec("**all=missing:UID").unwrap();
@@ -337,20 +305,13 @@ async fn a_missing_uid_is_replaced_by_the_global_object_id() {
 async fn k059_a_view_with_more_items_than_the_server_lists_is_split() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let daily = Recurrence {
-            pattern: Pattern::Daily { interval: 1 },
-            start: date(2026, 11, 1),
-            range: Range::NoEnd,
-        };
+        let daily = daily(1, date(2026, 11, 1), Range::NoEnd);
         for hour in 8..11 {
             let (start, end) = (
                 format!("2026-11-01T{hour:02}:00"),
                 format!("2026-11-01T{hour:02}:30"),
             );
-            bench
-                .exchange
-                .create(ANNA, busy(&start, &end).repeating(daily.clone()))
-                .unwrap();
+            bench.add_series(ANNA, &start, &end, daily.clone());
         }
         // More than 2,000 in all; the range is longer than the server's two years.
         let years = window("2026-12-01T00:00", "2028-12-20T00:00");
@@ -379,18 +340,12 @@ async fn exactly_as_many_items_as_asked_for_count_as_truncated() {
 async fn a_slice_that_the_window_gained_is_read_alone() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        let daily = Recurrence {
-            pattern: Pattern::Daily { interval: 1 },
-            start: date(2026, 11, 1),
-            range: Range::NoEnd,
-        };
-        bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-11-01T09:00", "2026-11-01T10:00").repeating(daily),
-            )
-            .unwrap();
+        bench.add_series(
+            ANNA,
+            "2026-11-01T09:00",
+            "2026-11-01T10:00",
+            daily(1, date(2026, 11, 1), Range::NoEnd),
+        );
         let first = request(ANNA, winter());
         let feed = bench.read_true(first.clone()).await;
         let mut next = after(&feed, &first);
@@ -406,10 +361,7 @@ async fn a_slice_that_the_window_gained_is_read_alone() {
 #[tokio::test]
 async fn a_full_read_reads_an_unchanged_calendar() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     let first = request(ANNA, winter());
     let feed = bench.read_true(first.clone()).await;
     let mut again = after(&feed, &first);
@@ -420,10 +372,7 @@ async fn a_full_read_reads_an_unchanged_calendar() {
 #[tokio::test]
 async fn a_lost_sync_state_makes_no_storm() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     let first = request(ANNA, winter());
     let feed = bench.read_true(first.clone()).await;
     bench.exchange.invalidate_sync_states(ANNA).unwrap();
@@ -440,10 +389,7 @@ async fn a_lost_sync_state_makes_no_storm() {
 #[tokio::test]
 async fn a_cursor_that_means_nothing_begins_anew() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     for text in ["", "{}", "garbage", r#"{"folder":"x","state":"y"}"#] {
         let mut request = request(ANNA, winter());
         request.cursor = Some(calbridge_core::connector::Cursor(text.into()));
@@ -460,12 +406,9 @@ async fn large_folders_are_walked_to_the_end_also_where_the_server_says_last_too
         for n in 0..1100 {
             let start = format!("2025-{:02}-{:02}T09:00", 1 + n / 100, 1 + n % 28);
             let end = start.replace("09:00", "10:00");
-            items.push(bench.exchange.create(ANNA, busy(&start, &end)).unwrap());
+            items.push(bench.add(ANNA, &start, &end));
         }
-        bench
-            .exchange
-            .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-            .unwrap();
+        bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
         let first = request(ANNA, winter());
         let feed = bench.read_true(first.clone()).await;
         for item in items {
@@ -502,10 +445,7 @@ async fn a_delegate_reads_with_the_rights_of_the_folder() {
         ..ExchangeOptions::default()
     };
     let bench = Bench::of(options, |settings| settings["access"] = "delegate".into()).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     bench.read_true(request(ANNA, winter())).await;
     assert!(
         bench
@@ -527,20 +467,11 @@ async fn a_delegate_reads_with_the_rights_of_the_folder() {
 async fn k022_k053_an_error_in_the_middle_concludes_nothing_and_the_next_feed_repeats_it() {
     for profile in PROFILES {
         let bench = Bench::start(profile).await;
-        bench
-            .exchange
-            .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-            .unwrap();
-        bench
-            .exchange
-            .create(BO, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-            .unwrap();
+        bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
+        bench.add(BO, "2026-12-03T09:00", "2026-12-03T10:00");
         let first = request(ANNA, winter());
         let feed = bench.read_true(first.clone()).await;
-        bench
-            .exchange
-            .create(ANNA, busy("2026-12-05T09:00", "2026-12-05T10:00"))
-            .unwrap();
+        bench.add(ANNA, "2026-12-05T09:00", "2026-12-05T10:00");
         // The change feed answers, the window does not.
         let fault = Fault::once(calbridge_sandbox::fault::FaultKind::protocol(
             "malformed",
@@ -613,10 +544,7 @@ async fn a_second_calendar_is_read_by_its_folder_id() {
 #[tokio::test]
 async fn a_folder_that_was_made_anew_is_read_from_the_beginning() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     let first = request(ANNA, winter());
     let feed = bench.read_true(first.clone()).await;
     for code in ["ErrorSyncFolderNotFound", "ErrorFolderNotFound"] {
@@ -629,11 +557,7 @@ async fn a_folder_that_was_made_anew_is_read_from_the_beginning() {
 #[tokio::test]
 async fn a_calendar_that_changes_while_it_is_read_in_parts_is_read_again() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    let daily = Recurrence {
-        pattern: Pattern::Daily { interval: 1 },
-        start: date(2026, 11, 1),
-        range: Range::NoEnd,
-    };
+    let daily = daily(1, date(2026, 11, 1), Range::NoEnd);
     for hour in 8..22 {
         let (start, end) = (
             format!("2026-11-01T{hour:02}:00"),
@@ -642,10 +566,7 @@ async fn a_calendar_that_changes_while_it_is_read_in_parts_is_read_again() {
         let item = busy(&start, &end).repeating(daily.clone());
         bench.exchange.create(ANNA, item).unwrap();
     }
-    let wanders = bench
-        .exchange
-        .create(ANNA, busy("2027-02-10T23:00", "2027-02-10T23:30"))
-        .unwrap();
+    let wanders = bench.add(ANNA, "2027-02-10T23:00", "2027-02-10T23:30");
     let first = request(ANNA, winter());
     // The first answer is too long; the second, the earlier half, is late.
     let wait = Fault::once(calbridge_sandbox::fault::TransportFault::Delay(
@@ -679,11 +600,7 @@ async fn a_calendar_that_changes_while_it_is_read_in_parts_is_read_again() {
 #[tokio::test]
 async fn a_calendar_that_never_rests_is_reported_without_a_snapshot() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    let daily = Recurrence {
-        pattern: Pattern::Daily { interval: 1 },
-        start: date(2026, 11, 1),
-        range: Range::NoEnd,
-    };
+    let daily = daily(1, date(2026, 11, 1), Range::NoEnd);
     for hour in 8..22 {
         let (start, end) = (
             format!("2026-11-01T{hour:02}:00"),
@@ -692,10 +609,7 @@ async fn a_calendar_that_never_rests_is_reported_without_a_snapshot() {
         let item = busy(&start, &end).repeating(daily.clone());
         bench.exchange.create(ANNA, item).unwrap();
     }
-    let restless = bench
-        .exchange
-        .create(ANNA, busy("2027-02-10T23:00", "2027-02-10T23:30"))
-        .unwrap();
+    let restless = bench.add(ANNA, "2027-02-10T23:00", "2027-02-10T23:30");
     let first = request(ANNA, winter());
     let reading = async {
         let feed = bench.read(first.clone()).await;
@@ -721,10 +635,7 @@ async fn a_calendar_that_never_rests_is_reported_without_a_snapshot() {
 #[tokio::test]
 async fn what_cannot_even_be_named_concludes_nothing() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     for name in ["ItemId", "UID", "ExtendedProperty"] {
         let spec = format!("FindItem*all=missing:{name};GetItem*all=missing:{name}");
         bench.exchange.inject_spec(&spec).unwrap();
@@ -740,11 +651,7 @@ async fn what_cannot_even_be_named_concludes_nothing() {
 #[tokio::test]
 async fn an_item_of_no_told_type_is_read_by_itself() {
     let bench = Bench::start(Profile::Exchange2019).await;
-    let daily = Recurrence {
-        pattern: Pattern::Daily { interval: 1 },
-        start: date(2026, 12, 1),
-        range: Range::Numbered(4),
-    };
+    let daily = daily(1, date(2026, 12, 1), Range::Numbered(4));
     let item = busy("2026-12-01T09:00", "2026-12-01T10:00");
     bench.exchange.create(ANNA, item.repeating(daily)).unwrap();
     bench
@@ -765,7 +672,7 @@ async fn batches_are_no_larger_than_asked_and_only_the_last_has_the_checkpoint()
             format!("2026-12-0{day}T09:00"),
             format!("2026-12-0{day}T10:00"),
         );
-        bench.exchange.create(ANNA, busy(&start, &end)).unwrap();
+        bench.add(ANNA, &start, &end);
     }
     for max in [0, 1, 2, 6, 7] {
         let source = bench.connection.source().unwrap();
@@ -789,22 +696,13 @@ async fn a_change_elsewhere_while_a_slice_is_read_is_not_lost() {
     for exception in [false, true] {
         // Which reads slices in several requests, and hides changed exceptions.
         let bench = Bench::start(Profile::Gromox).await;
-        let weekly = Recurrence {
-            pattern: Pattern::Daily { interval: 7 },
-            start: date(2026, 12, 1),
-            range: Range::NoEnd,
-        };
-        let series = bench
-            .exchange
-            .create(
-                ANNA,
-                busy("2026-12-01T09:00", "2026-12-01T10:00").repeating(weekly),
-            )
-            .unwrap();
-        let single = bench
-            .exchange
-            .create(ANNA, busy("2026-12-10T09:00", "2026-12-10T10:00"))
-            .unwrap();
+        let series = bench.add_series(
+            ANNA,
+            "2026-12-01T09:00",
+            "2026-12-01T10:00",
+            daily(7, date(2026, 12, 1), Range::NoEnd),
+        );
+        let single = bench.add(ANNA, "2026-12-10T09:00", "2026-12-10T10:00");
         let first = request(ANNA, winter());
         let feed = bench.read_true(first.clone()).await;
         let mut rolled = after(&feed, &first);

@@ -6,6 +6,7 @@ mod support;
 use calbridge_core::model::OriginalStart;
 use calbridge_sandbox::exchange::{Profile, Range};
 use jiff::SignedDuration;
+use jiff::civil::date;
 use support::script::{Script, ZONE, created, folder, found, got, item, master, sync};
 use support::{ANNA, Bench, after, at, daily, dk, read, request, window, winter};
 
@@ -20,8 +21,7 @@ async fn items_that_are_stamped_ahead_hide_no_changed_exception() {
             ANNA,
             "2026-12-01T09:00",
             "2026-12-01T10:00",
-            daily(7),
-            Range::NoEnd,
+            daily(7, date(2026, 12, 1), Range::NoEnd),
         );
         // A clock that was wrong for a while.
         bench.exchange.set_clock(Some(at("2031-01-01T00:00:00Z")));
@@ -52,8 +52,7 @@ async fn a_changed_exception_shows_also_if_the_servers_clock_went_back() {
         ANNA,
         "2026-12-01T09:00",
         "2026-12-01T10:00",
-        daily(7),
-        Range::NoEnd,
+        daily(7, date(2026, 12, 1), Range::NoEnd),
     );
     bench.add(ANNA, "2026-12-10T09:00", "2026-12-10T10:00");
     let first = request(ANNA, winter());
@@ -73,8 +72,7 @@ async fn a_cursor_of_the_release_before_leads_to_one_reading() {
         ANNA,
         "2026-12-01T09:00",
         "2026-12-01T10:00",
-        daily(7),
-        Range::NoEnd,
+        daily(7, date(2026, 12, 1), Range::NoEnd),
     );
     let first = request(ANNA, winter());
     let feed = bench.read_true(first.clone()).await;

@@ -5,7 +5,7 @@ mod support;
 
 use calbridge_sandbox::exchange::{NewItem, Profile, Range, Zone};
 use jiff::civil::date;
-use support::{ANNA, Bench, after, busy, daily, from, request, winter};
+use support::{ANNA, Bench, after, daily, request, winter};
 
 /// What is logged, at which level.
 #[derive(Clone, Default)]
@@ -44,10 +44,7 @@ impl Log {
 async fn nothing_personal_is_logged() {
     let (log, _listening) = Log::start();
     let bench = Bench::start(Profile::Exchange2019).await;
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-03T09:00", "2026-12-03T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
     let first = request(ANNA, winter());
     let feed = bench.read_true(first.clone()).await;
     bench.exchange.invalidate_sync_states(ANNA).unwrap();
@@ -83,8 +80,7 @@ async fn a_zone_that_is_named_and_not_known_is_told_once_for_each_reading() {
     let rules = jiff::tz::TimeZone::get("Europe/Copenhagen").unwrap();
     let odd = Zone::custom("Annas Zone", rules);
     let whole_day = |zone: &Zone| NewItem::all_day("Canary", date(2026, 12, 10), 1, zone);
-    let series =
-        |zone: &Zone| in_zone(zone).repeating(from("2026-12-01T09:00", daily(7), Range::NoEnd));
+    let series = |zone: &Zone| in_zone(zone).repeating(daily(7, date(2026, 12, 1), Range::NoEnd));
     for (items, told) in [
         // What is read in the zone is in doubt; a known zone and an instant are not.
         (vec![series(&odd)], Some("events=1")),

@@ -10,10 +10,10 @@
 
 mod support;
 
-use calbridge_sandbox::exchange::{Pattern, Profile, Range, Recurrence};
+use calbridge_sandbox::exchange::{Profile, Range};
 use jiff::SignedDuration;
 use jiff::civil::{Weekday, date};
-use support::{ANNA, Bench, after, busy, dk, request, winter};
+use support::{ANNA, Bench, after, dk, request, weekly, winter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cost {
@@ -50,10 +50,7 @@ async fn measure(profile: Profile, fill: impl Fn(&Bench)) -> [Cost; 3] {
     let next = after(&feed, &first);
     let feed = bench.read(next.clone()).await.unwrap();
     let unchanged = spent(&bench);
-    bench
-        .exchange
-        .create(ANNA, busy("2026-12-24T09:00", "2026-12-24T10:00"))
-        .unwrap();
+    bench.add(ANNA, "2026-12-24T09:00", "2026-12-24T10:00");
     bench.read_true(after(&feed, &next)).await;
     [contact, unchanged, spent(&bench)]
 }
@@ -64,27 +61,17 @@ fn single(bench: &Bench, day: i64, hour: i64) {
         .unwrap();
     let start = start.at(i8::try_from(hour).unwrap(), 0, 0, 0).to_string();
     let end = start.replace(":00:00", ":30:00");
-    bench.exchange.create(ANNA, busy(&start, &end)).unwrap();
+    bench.add(ANNA, &start, &end);
 }
 
 /// One series, so that the server shows whether it expands.
 fn one_series(bench: &Bench) {
-    let rule = Recurrence {
-        pattern: Pattern::Weekly {
-            interval: 1,
-            days: vec![Weekday::Friday],
-            first_day: Weekday::Monday,
-        },
-        start: date(2026, 12, 4),
-        range: Range::NoEnd,
-    };
-    bench
-        .exchange
-        .create(
-            ANNA,
-            busy("2026-12-04T07:00", "2026-12-04T07:30").repeating(rule),
-        )
-        .unwrap();
+    bench.add_series(
+        ANNA,
+        "2026-12-04T07:00",
+        "2026-12-04T07:30",
+        weekly(&[Weekday::Friday], date(2026, 12, 4), Range::NoEnd),
+    );
 }
 
 /// 1,000 singles, 900 of them inside the window.
@@ -110,23 +97,12 @@ fn old_calendar(bench: &Bench) {
 fn series(bench: &Bench) {
     for n in 0..50 {
         let hour = 8 + n % 10;
-        let rule = Recurrence {
-            pattern: Pattern::Weekly {
-                interval: 1,
-                days: vec![Weekday::Wednesday],
-                first_day: Weekday::Monday,
-            },
-            start: date(2026, 12, 2),
-            range: Range::NoEnd,
-        };
+        let rule = weekly(&[Weekday::Wednesday], date(2026, 12, 2), Range::NoEnd);
         let (start, end) = (
             format!("2026-12-02T{hour:02}:00"),
             format!("2026-12-02T{hour:02}:30"),
         );
-        let item = bench
-            .exchange
-            .create(ANNA, busy(&start, &end).repeating(rule))
-            .unwrap();
+        let item = bench.add_series(ANNA, &start, &end, rule);
         for week in 1..6 {
             let slot = dk(&start)
                 .checked_add(SignedDuration::from_hours(168 * week))

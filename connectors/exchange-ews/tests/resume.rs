@@ -7,6 +7,7 @@ use calbridge_core::connector::ErrorKind;
 use calbridge_core::model::{Field, FieldSet};
 use calbridge_sandbox::exchange::{ItemHandle, Profile, Range};
 use jiff::SignedDuration;
+use jiff::civil::date;
 use support::{ANNA, Bench, after, daily, dk, read_some, request, winter};
 
 const PROFILES: [Profile; 2] = [Profile::Exchange2019, Profile::Gromox];
@@ -117,7 +118,12 @@ fn series(bench: &Bench) -> Vec<ItemHandle> {
     (0..30)
         .map(|n| {
             let start = format!("2026-12-01T{:02}:{:02}", 8 + n / 6, n % 6 * 10);
-            let item = bench.add_series(ANNA, &start, &start, daily(30), Range::NoEnd);
+            let item = bench.add_series(
+                ANNA,
+                &start,
+                &start,
+                daily(30, date(2026, 12, 1), Range::NoEnd),
+            );
             bench
                 .exchange
                 .move_occurrence(item, dk(&start), SignedDuration::from_mins(1))

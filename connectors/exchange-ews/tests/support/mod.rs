@@ -27,7 +27,7 @@ use calbridge_sandbox::exchange::{
     ExchangeOptions, ExchangeSandbox, FreeBusy, ItemHandle, NewItem, Occurrence, Pattern, Profile,
     Range, Recurrence, Zone,
 };
-use jiff::civil::{DateTime, Weekday};
+use jiff::civil::{Date, DateTime, Weekday, date};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -124,10 +124,9 @@ impl Bench {
         address: &str,
         start: &str,
         end: &str,
-        pattern: Pattern,
-        range: Range,
+        rule: Recurrence,
     ) -> ItemHandle {
-        let item = busy(start, end).repeating(from(start, pattern, range));
+        let item = busy(start, end).repeating(rule);
         self.exchange.create(address, item).unwrap()
     }
 
@@ -137,8 +136,7 @@ impl Bench {
             BO,
             "2026-12-01T09:00",
             "2026-12-01T10:00",
-            daily(7),
-            Range::NoEnd,
+            daily(7, date(2026, 12, 1), Range::NoEnd),
         );
         self.read_true(request(BO, winter())).await;
         self.exchange.ledger().clear();
@@ -372,28 +370,28 @@ pub fn after(feed: &Feed, request: &ChangesRequest) -> ChangesRequest {
     }
 }
 
+/// A rule.
+pub fn every(pattern: Pattern, start: Date, range: Range) -> Recurrence {
+    Recurrence {
+        pattern,
+        start,
+        range,
+    }
+}
+
 /// Every so many days.
-pub fn daily(interval: u32) -> Pattern {
-    Pattern::Daily { interval }
+pub fn daily(interval: u32, start: Date, range: Range) -> Recurrence {
+    every(Pattern::Daily { interval }, start, range)
 }
 
 /// Every week on these days.
-pub fn weekly(days: &[Weekday]) -> Pattern {
-    Pattern::Weekly {
+pub fn weekly(days: &[Weekday], start: Date, range: Range) -> Recurrence {
+    let pattern = Pattern::Weekly {
         interval: 1,
         days: days.to_vec(),
         first_day: Weekday::Monday,
-    }
-}
-
-/// A rule that begins on the day of a wall clock time.
-pub fn from(start: &str, pattern: Pattern, range: Range) -> Recurrence {
-    let start: DateTime = start.parse().unwrap();
-    Recurrence {
-        pattern,
-        start: start.date(),
-        range,
-    }
+    };
+    every(pattern, start, range)
 }
 
 /// A busy appointment by Danish wall clock.
