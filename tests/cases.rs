@@ -117,6 +117,50 @@ fn no_test_names_a_case_that_does_not_exist() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
+/// The names of all functions.
+fn functions() -> BTreeSet<String> {
+    let mut files = Vec::new();
+    rust_files(&root(), &mut files);
+    let mut names = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).unwrap();
+        for line in text.lines().filter(|line| line.contains("fn ")) {
+            let at = line.find("fn ").unwrap();
+            let name = line[at + 3..].chars();
+            names.insert(
+                name.take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect(),
+            );
+        }
+    }
+    names
+}
+
+#[test]
+fn every_weakness_of_the_predecessor_has_a_row_and_its_tests_exist() {
+    let text = std::fs::read_to_string(root().join("docs/weaknesses.md")).unwrap();
+    let known = functions();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| W"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let ids: Vec<&str> = rows.iter().map(|row| row[1]).collect();
+    let all: Vec<String> = (1..=30).map(|n| format!("W{n}")).collect();
+    assert_eq!(ids, all);
+    for row in rows {
+        let tests: Vec<&str> = row[4]
+            .split(", ")
+            .map(|name| name.trim_matches('`'))
+            .collect();
+        let missing: Vec<_> = tests
+            .iter()
+            .filter(|name| !known.contains(**name))
+            .collect();
+        assert!(missing.is_empty(), "{}: no such test: {missing:?}", row[1]);
+    }
+}
+
 #[test]
 fn every_decision_is_written_down() {
     let text = std::fs::read_to_string(root().join("docs/decisions-kommuneklient.md")).unwrap();

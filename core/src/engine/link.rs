@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use jiff::tz::TimeZone;
+use jiff::SignedDuration;
+use jiff::tz::{Offset, TimeZone};
 
 use super::{Row, SourceView};
 use crate::connector::ExternalIds;
@@ -38,6 +39,46 @@ pub fn external_id(rule: &ExternalIds, key: &EventKey, ordinal: u32) -> Option<S
     Some(id)
 }
 
+/// The ids that a predecessor may have given an occurrence: rendered in UTC, or by the wrong side of a change of
+/// the clock, where its server ran so.
+fn legacy_ids(rule: &ExternalIds, key: &EventKey) -> Vec<String> {
+    let (
+        ExternalIds::Chosen {
+            separator,
+            zone,
+            format,
+        },
+        Some(original),
+    ) = (rule, key.original())
+    else {
+        return Vec::new();
+    };
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let at = match original {
+        OriginalStart::Instant(at) => at,
+        OriginalStart::Date(date) => match zone.to_timestamp(date.at(0, 0, 0, 0)) {
+            Ok(at) => at,
+            Err(_) => return Vec::new(),
+        },
+    };
+    // What the zone's clocks show half a year later is the other side of the change.
+    let offsets = [
+        zone.to_offset(at),
+        zone.to_offset(at.saturating_add(HALF_A_YEAR).unwrap_or(at)),
+        Offset::UTC,
+    ];
+    offsets
+        .into_iter()
+        .map(|offset| {
+            let wall = offset.to_datetime(at).strftime(format).to_string();
+            format!("{}{separator}{wall}", key.uid())
+        })
+        .collect()
+}
+
+/// From one side of the yearly changes of the clock to the other.
+const HALF_A_YEAR: SignedDuration = SignedDuration::from_hours(24 * 182);
+
 /// What becomes of a view that has no row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Linked {
@@ -58,7 +99,8 @@ pub enum Linked {
 }
 
 /// Finds rows for views that have none: first a row without source whose record has the external id that we
-/// would choose (it was there before us), then one with the same key; otherwise a new one.
+/// would choose (it was there before us), then one with the same key, then the only one whose id a predecessor
+/// would have chosen in another zone; otherwise a new one.
 #[must_use]
 pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linked> {
     let mut taken = std::collections::HashSet::new();
@@ -80,27 +122,55 @@ pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linke
         }
         by_key.entry((&row.key, row.ordinal)).or_insert(position);
     }
-    let mut linked = Vec::with_capacity(views.len());
-    for (view, source) in views.iter().enumerate() {
-        let chosen = external_id(rule, &source.event.key, source.ordinal);
-        let found = chosen
-            .as_ref()
-            .and_then(|id| by_remote.get(&id.to_lowercase()))
-            .or_else(|| by_key.get(&(&source.event.key, source.ordinal)))
-            .copied()
-            .filter(|row| taken.insert(*row));
-        if let Some(remote) = found.and_then(|row| rows.get(row)?.sink.remote.as_ref()) {
+    let chosen: Vec<Option<String>> = views
+        .iter()
+        .map(|source| external_id(rule, &source.event.key, source.ordinal))
+        .collect();
+    let mut found: Vec<Option<usize>> = views
+        .iter()
+        .zip(&chosen)
+        .map(|(source, chosen)| {
+            chosen
+                .as_ref()
+                .and_then(|id| by_remote.get(&id.to_lowercase()))
+                .or_else(|| by_key.get(&(&source.event.key, source.ordinal)))
+                .copied()
+                .filter(|row| taken.insert(*row))
+        })
+        .collect();
+    // Ids in other zones come last, when all that fits exactly is taken: the occurrences of a series may lie as
+    // far apart as the zones.
+    for (source, found) in views.iter().zip(&mut found) {
+        if found.is_none() && source.ordinal == 0 {
+            let mut fits: Vec<usize> = legacy_ids(rule, &source.event.key)
+                .iter()
+                .filter_map(|id| by_remote.get(&id.to_lowercase()).copied())
+                .filter(|row| !taken.contains(row))
+                .collect();
+            fits.dedup();
+            if let [row] = fits[..] {
+                taken.insert(row);
+                *found = Some(row);
+            }
+        }
+    }
+    for row in found.iter().flatten() {
+        if let Some(remote) = rows.get(*row).and_then(|row| row.sink.remote.as_ref()) {
             remotes_in_use.insert(remote.id.to_lowercase());
         }
-        linked.push(match found {
+    }
+    found
+        .into_iter()
+        .zip(chosen)
+        .enumerate()
+        .map(|(view, (found, chosen))| match found {
             Some(row) => Linked::Attach { row, view },
             None => Linked::New {
                 view,
                 external_id: chosen.map(|id| free_id(&id, &mut remotes_in_use)),
             },
-        });
-    }
-    linked
+        })
+        .collect()
 }
 
 /// An id that no other row uses: a series that was shifted may leave its rows under the ids that its new

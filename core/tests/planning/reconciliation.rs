@@ -3,8 +3,10 @@
 use calbridge_core::connector::{InventoryEntry, Op, Outcome};
 use calbridge_core::engine::inventory::{Taken, take};
 use calbridge_core::engine::link::{Linked, link};
-use calbridge_core::engine::{LinkId, OnSink, Row};
-use calbridge_core::model::{CalendarRef, Content, EventTime, SideRef, WallSpan, Window};
+use calbridge_core::engine::{LinkId, OnSink, Row, SourceView, ViewId};
+use calbridge_core::model::{
+    CalendarRef, Content, Event, EventKey, EventTime, OriginalStart, SideRef, WallSpan, Window,
+};
 use jiff::SignedDuration;
 
 use crate::common::*;
@@ -200,4 +202,70 @@ fn records_from_before_us_are_adopted_without_a_write() {
     let adopted = calbridge_core::engine::outcome::adopt(row, &decision.intent, &planner.context());
     assert!(adopted.agreed.is_some());
     assert_eq!(op(&planner.decide(&adopted)), None);
+}
+
+/// A record without source, as an inventory leaves it.
+fn left_by_predecessor(link: i64, id: &str) -> Row {
+    let mut row = Row::new(LinkId(link), EventKey::new(id, None).unwrap(), 0);
+    row.sink.state = OnSink::Present;
+    row.sink.remote = Some(SideRef::new(id).unwrap());
+    row
+}
+
+fn occurrence_of(original: OriginalStart) -> SourceView {
+    SourceView {
+        id: ViewId(9),
+        event: Event {
+            key: EventKey::new("uid", Some(original)).unwrap(),
+            ..event(ahead())
+        },
+        ordinal: 0,
+    }
+}
+
+#[test]
+fn ids_that_a_predecessor_rendered_in_another_zone_are_recognised() {
+    let rule = planner().external_ids;
+    let winter = OriginalStart::Instant(at("2026-12-08 09:00"));
+    let summer = OriginalStart::Instant(at("2027-06-08 09:00"));
+    let day = OriginalStart::Date("2026-12-08".parse().unwrap());
+    for (original, id) in [
+        (winter, "uid$20261208-090000"),
+        (winter, "UID$20261208-080000"),
+        (winter, "uid$20261208-100000"),
+        (summer, "uid$20270608-090000"),
+        (summer, "uid$20270608-070000"),
+        (summer, "uid$20270608-080000"),
+        (day, "uid$20261208-000000"),
+        (day, "uid$20261207-230000"),
+    ] {
+        let rows = [left_by_predecessor(1, id)];
+        let linked = link(&rows, &[occurrence_of(original)], &rule);
+        assert_eq!(linked, [Linked::Attach { row: 0, view: 0 }], "{id}");
+    }
+    let rows = [left_by_predecessor(1, "uid$20261208-110000")];
+    let linked = link(&rows, &[occurrence_of(winter)], &rule);
+    assert!(
+        matches!(linked[..], [Linked::New { .. }]),
+        "no zone shows that"
+    );
+}
+
+#[test]
+fn an_id_that_fits_exactly_is_not_given_to_a_neighbour_and_two_that_may_fit_to_nobody() {
+    let rule = planner().external_ids;
+    let nine = occurrence_of(OriginalStart::Instant(at("2026-12-08 09:00")));
+    let ten = occurrence_of(OriginalStart::Instant(at("2026-12-08 10:00")));
+    let rows = [left_by_predecessor(1, "uid$20261208-100000")];
+    let linked = link(&rows, &[nine.clone(), ten], &rule);
+    assert!(matches!(
+        linked[..],
+        [Linked::New { .. }, Linked::Attach { row: 0, view: 1 }]
+    ));
+    let rows = [
+        left_by_predecessor(1, "uid$20261208-080000"),
+        left_by_predecessor(2, "uid$20261208-100000"),
+    ];
+    let linked = link(&rows, &[nine], &rule);
+    assert!(matches!(linked[..], [Linked::New { .. }]));
 }

@@ -27,8 +27,8 @@ use acts::Act;
 use run::Place;
 
 const SHARES: u64 = 4;
-/// How long a failure is shortened.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a failure is shortened, unless `CALBRIDGE_PATIENCE` says otherwise (in seconds).
+const PATIENCE: u64 = 60;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
@@ -71,11 +71,12 @@ fn shortened(
     fails: impl Fn(&[Act]) -> Option<String>,
 ) -> (Vec<Act>, String) {
     let begun = Instant::now();
+    let patience = Duration::from_secs(number("CALBRIDGE_PATIENCE").unwrap_or(PATIENCE));
     let mut size = acts.len() / 2;
     while size > 0 {
         let (mut at, mut shorter) = (0, false);
         while at < acts.len() {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > patience {
                 return (acts, why);
             }
             let mut fewer = acts.clone();
