@@ -341,8 +341,14 @@ fn is_page(answer: &HttpResponse) -> bool {
     })
 }
 
-/// `Retry-After` in seconds; the form with a date is not used by IIS.
+/// `Retry-After` in seconds, as IIS writes it, or as a date by the server's own clock, as gateways do.
 fn retry_after(answer: &HttpResponse) -> Option<Duration> {
-    let seconds: u64 = answer.header("retry-after")?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = answer.header("retry-after")?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
+        .ok()?;
+    Duration::try_from(until.duration_since(answer.date()?)).ok()
 }

@@ -15,6 +15,17 @@ use crate::xml::XmlError;
 /// How long to wait when a busy server does not say.
 pub(crate) const DEFAULT_BACK_OFF: Duration = Duration::from_secs(30);
 
+/// The longest wait that is believed: a wrong clock or a typing error must not stop a calendar for good.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60 * 60);
+
+/// How long to wait by what a busy server says. None at all would keep it busy.
+fn believed(told: Option<Duration>) -> Duration {
+    match told {
+        None | Some(Duration::ZERO) => DEFAULT_BACK_OFF,
+        Some(wait) => wait.min(LONGEST_BACK_OFF),
+    }
+}
+
 /// Why an answer cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WireError {
@@ -86,8 +97,7 @@ pub(crate) fn from_code(
     let (kind, scope, text) = reaction;
     let mut error = Error::new(kind, scope, format!("ews.{}", safe(effective)), text);
     if kind == ErrorKind::Throttled {
-        let wait = back_off_ms.map_or(DEFAULT_BACK_OFF, Duration::from_millis);
-        error = error.retry_after(wait);
+        error = error.retry_after(believed(back_off_ms.map(Duration::from_millis)));
     }
     error
 }
@@ -286,7 +296,9 @@ pub(crate) fn from_status(status: u16, retry_after: Option<Duration>, charged: C
     };
     let mut error = Error::new(kind, scope, format!("ews.http.{status}"), text);
     if kind == ErrorKind::Throttled {
-        error = error.retry_after(retry_after.unwrap_or(DEFAULT_BACK_OFF));
+        error = error.retry_after(believed(retry_after));
+    } else if kind == ErrorKind::Transient && retry_after.is_some_and(|wait| !wait.is_zero()) {
+        error = error.retry_after(believed(retry_after));
     }
     error
 }
@@ -344,6 +356,15 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_of_nothing_or_of_years_is_not_believed() {
+        let wait = |told| {
+            from_code("ErrorServerBusy", None, told, Charged::Mailbox, Scope::Item).retry_after_ms
+        };
+        assert_eq!(wait(Some(0)), Some(30_000));
+        assert_eq!(wait(Some(u64::MAX)), Some(3_600_000));
+    }
+
+    #[test]
     fn an_internal_error_with_an_unknown_cause_is_tried_again() {
         for inner in [
             "ErrorInternalServerError",
@@ -382,7 +403,15 @@ mod tests {
         assert_eq!(kind(302), ErrorKind::Config);
         assert_eq!(kind(500), ErrorKind::Transient);
         assert_eq!(kind(200), ErrorKind::Protocol);
-        let busy = from_status(503, Some(Duration::from_secs(7)), Charged::Mailbox);
-        assert_eq!(busy.retry_after_ms, Some(7_000));
+        let wait = |status, seconds| {
+            let told = Some(Duration::from_secs(seconds));
+            from_status(status, told, Charged::Mailbox).retry_after_ms
+        };
+        assert_eq!(wait(503, 7), Some(7_000));
+        assert_eq!(wait(503, 0), Some(30_000), "no wait is none");
+        assert_eq!(wait(503, 9_999_999), Some(3_600_000));
+        assert_eq!(wait(502, 7), Some(7_000));
+        assert_eq!(wait(502, 0), None);
+        assert_eq!(wait(403, 7), None);
     }
 }

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use calbridge_core::connector::{Change, ChangeBatch, ChangeFeed, ChangesRequest, Cursor, Result};
+use calbridge_core::connector::{
+    Change, ChangeBatch, ChangeFeed, ChangesRequest, Cursor, ErrorKind, Result,
+};
 use calbridge_core::model::{Coverage, Window};
 
 use crate::bookmark::Bookmark;
@@ -115,7 +117,14 @@ impl ChangeFeed for Feed {
                     }
                 }
                 Stage::Walked(walk) => {
-                    let (changes, mark) = self.inner.collect(&self.request, *walk).await?;
+                    let collected = self.inner.collect(&self.request, *walk).await;
+                    if let Err(error) = &collected
+                        && !matches!(error.kind, ErrorKind::Throttled | ErrorKind::Transient)
+                    {
+                        // It may be long until this calendar can be read.
+                        self.inner.pending.forget_items(&self.request.calendar);
+                    }
+                    let (changes, mark) = collected?;
                     self.inner.pending.forget(&self.request.calendar);
                     if !mark.unsure.is_empty() {
                         // The core stores no checkpoint of a first feed that holds what cannot be named.

@@ -141,16 +141,16 @@ impl Inner {
         while results.len() < ids.len() {
             let rest = ids.get(results.len()..).unwrap_or_default();
             let part = rest.get(..batch.min(rest.len())).unwrap_or(rest);
-            match self.get_batch(calendar, part, properties).await {
-                Ok(found) if found.is_empty() => {
+            let before = results.len();
+            match self.get_batch(calendar, part, properties, results).await {
+                Ok(()) if results.len() == before => {
                     // The whole batch was put off.
                     match smaller(batch) {
                         Some(less) => batch = less,
                         None => return Err(put_off()),
                     }
                 }
-                Ok(found) => {
-                    results.extend(found);
+                Ok(()) => {
                     let most = self.client.settings().batch;
                     batch = batch.max(SMALLEST_BATCH.min(most));
                     self.batch.store((batch + 1).min(most), Ordering::Relaxed);
@@ -189,25 +189,35 @@ impl Inner {
         Ok(())
     }
 
-    /// One request. Gives fewer results than ids if the server stopped in between.
+    /// One request. Gives fewer results than ids if the server stopped in between; also with an error, what was
+    /// read before it.
     async fn get_batch(
         &self,
         calendar: &CalendarRef,
         ids: &[String],
         properties: &Properties,
-    ) -> Result<Vec<Result<Item>>> {
+        results: &mut Vec<Result<Item>>,
+    ) -> Result<()> {
         let body = request::get_items(ids, properties);
         let reply = self.client.call(&calendar.address, &body).await?;
         let count = reply.messages.len();
-        let mut results = Vec::with_capacity(ids.len());
+        let miscounted = || self.client.miscounted("GetItem", ids.len(), count);
+        if count > ids.len() {
+            return Err(miscounted());
+        }
+        let mut read = Vec::with_capacity(ids.len());
         for message in reply.messages {
             if message.code == STOPPED {
-                return Ok(results);
+                results.append(&mut read);
+                return Ok(());
             }
             let result = self.one(message);
             match result {
                 // What was read before it is kept.
-                Err(error) if is_slow(&error) && !results.is_empty() => return Ok(results),
+                Err(error) if is_slow(&error) && !read.is_empty() => {
+                    results.append(&mut read);
+                    return Ok(());
+                }
                 // One answer for the whole request.
                 Err(mut error)
                     if count == 1 && ids.len() > 1 && error.kind == ErrorKind::Transient =>
@@ -221,15 +231,19 @@ impl Inner {
                         || error.scope != Scope::Item
                         || is_slow(&error) =>
                 {
+                    if count == ids.len() {
+                        results.append(&mut read);
+                    }
                     return Err(error);
                 }
-                result => results.push(result),
+                result => read.push(result),
             }
         }
-        if results.len() != ids.len() {
-            return Err(self.client.miscounted("GetItem", ids.len(), count));
+        if read.len() != ids.len() {
+            return Err(miscounted());
         }
-        Ok(results)
+        results.append(&mut read);
+        Ok(())
     }
 
     fn one(&self, message: Message) -> Result<Item> {

@@ -132,7 +132,8 @@ impl Inner {
                 }
                 items.push(item);
             }
-            if page.includes_last == Some(true) {
+            // Which an empty page is too, unless the server says otherwise.
+            if page.includes_last == Some(true) || (count == 0 && page.includes_last.is_none()) {
                 break;
             }
             let passed = u32::try_from(count).unwrap_or(u32::MAX);

@@ -198,3 +198,25 @@ async fn what_was_read_for_other_fields_is_not_taken() {
         assert_eq!(event.content.subject.as_deref(), Some("Canary subject"));
     }
 }
+
+#[tokio::test]
+async fn a_budget_of_three_items_a_request_is_enough() {
+    let bench = Bench::start(Profile::Gromox).await;
+    series(&bench);
+    bench.learn_that_nothing_expands().await;
+    bench
+        .exchange
+        .inject_spec("GetItem*all=item-error:ErrorServerBusy/4")
+        .unwrap();
+    let mut rounds = 0;
+    let feed = loop {
+        match bench.read(request(ANNA, winter())).await {
+            Ok(feed) => break feed,
+            Err(error) => assert_eq!(error.kind, ErrorKind::Throttled),
+        }
+        rounds += 1;
+        assert!(rounds < 30, "no progress");
+    };
+    assert_eq!(feed.facts(winter()), bench.truth(ANNA, winter()));
+    assert_eq!(feed.snapshots, [winter()]);
+}

@@ -7,7 +7,7 @@ use calbridge_core::connector::Cursor;
 use calbridge_core::model::{CalendarRef, ItemRef};
 use support::script::{
     SILENCE, Script, ZONE, created, deleted, envelope, err, failure, folder, found, got, item,
-    success, sync,
+    master, success, sync,
 };
 use support::{ANNA, after, open, read, request, settings, window, winter};
 
@@ -271,4 +271,95 @@ async fn an_answer_without_messages_is_tried_again_on_a_new_connection() {
     read(connection.as_ref(), request(ANNA, winter()))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_listing_that_does_not_say_where_it_ends_ends_with_an_empty_page() {
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            let first = !body.contains("<m:SyncState>");
+            let all = created("M", "RecurringMaster");
+            return sync("s1", if first { &all } else { "" });
+        }
+        if body.contains("CalendarView") {
+            return found(&[]);
+        }
+        if body.contains("FindItem") {
+            let all = if body.contains(r#"Offset="0""#) {
+                found(&[master(""), single("S")])
+            } else {
+                found(&[])
+            };
+            return all
+                .replace(r#" IncludesLastItemInRange="true""#, "")
+                .replace("TotalItemsInView=\"0\"", "TotalItemsInView=\"2\"");
+        }
+        got(&[master("")])
+    })
+    .await;
+    let connection = server.connect();
+    let first = request(ANNA, winter());
+    let feed = read(connection.as_ref(), first.clone()).await.unwrap();
+    assert_eq!(feed.snapshots, [winter()]);
+    assert_eq!(feed.events.len(), 1 + 12);
+    let feed = read(connection.as_ref(), after(&feed, &first)).await;
+    assert!(
+        feed.unwrap().cursor.is_some(),
+        "nor does the search for changed series"
+    );
+}
+
+#[tokio::test]
+async fn a_gateways_retry_after_is_read_as_a_date_by_its_own_clock() {
+    for (told, wait) in [
+        ("120", 120_000),
+        ("Sun, 22 Nov 2026 13:07:09 GMT", 120_000),
+        ("Mon, 23 Nov 2026 13:05:09 GMT", 3_600_000),
+        ("0", 30_000),
+        ("Sun, 22 Nov 2026 13:00:00 GMT", 30_000),
+        ("soon", 30_000),
+    ] {
+        let server = Script::start(move |_, _| {
+            format!(
+                "HTTP/1.1 503 Service Unavailable\r\nDate: Sun, 22 Nov 2026 13:05:09 GMT\r\nRetry-After: {told}\r\nContent-Length: 0\r\n\r\n"
+            )
+        })
+        .await;
+        let error = read(server.connect().as_ref(), request(ANNA, winter()))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, calbridge_core::connector::ErrorKind::Throttled);
+        assert_eq!(error.retry_after_ms, Some(wait), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_definition_of_a_zone_that_is_known_by_name_breaks_no_series() {
+    let zone = r#"<t:StartTimeZone Id="Romance Standard Time"><t:Periods><t:Period Bias="an hour" Name="Standard" Id="S"/></t:Periods></t:StartTimeZone>"#;
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            let first = !body.contains("<m:SyncState>");
+            let all = created("M", "RecurringMaster");
+            return sync("s1", if first { &all } else { "" });
+        }
+        if body.contains("CalendarView") {
+            return found(&[]);
+        }
+        let master = master("").replace(ZONE, zone);
+        if body.contains("FindItem") {
+            return found(&[master]);
+        }
+        got(&[master])
+    })
+    .await;
+    let feed = read(server.connect().as_ref(), request(ANNA, winter()))
+        .await
+        .unwrap();
+    assert_eq!((feed.events.len(), feed.unreadable.len()), (12, 0));
 }

@@ -16,13 +16,13 @@ pub(super) fn definition(pull: &mut Pull<'_>, open: &Open) -> Result<Definition,
     pull.children::<WireError>(|pull, open| {
         match open.name.as_str() {
             "Periods" => pull.children::<WireError>(|_, open| {
-                zone.periods.push(DefinitionPeriod {
-                    id: open.attribute("Id").unwrap_or_default().to_owned(),
-                    bias: open
-                        .attribute("Bias")
-                        .and_then(duration_seconds)
-                        .ok_or(WireError::Value("a time zone's bias"))?,
-                });
+                // One that cannot be read defines nothing; the zone's name may still say it all.
+                if let Some(bias) = open.attribute("Bias").and_then(duration_seconds) {
+                    zone.periods.push(DefinitionPeriod {
+                        id: open.attribute("Id").unwrap_or_default().to_owned(),
+                        bias,
+                    });
+                }
                 Ok(())
             })?,
             "TransitionsGroups" => pull.children::<WireError>(|pull, open| {
