@@ -141,6 +141,12 @@ impl Inner {
         while results.len() < ids.len() {
             let rest = ids.get(results.len()..).unwrap_or_default();
             let part = rest.get(..batch.min(rest.len())).unwrap_or(rest);
+            // What has no id cannot be asked for, and might spoil the request for the others.
+            let part = part.split(String::is_empty).next().unwrap_or_default();
+            if part.is_empty() {
+                results.push(Err(no_id()));
+                continue;
+            }
             let before = results.len();
             match self.get_batch(calendar, part, properties, results).await {
                 Ok(()) if results.len() == before => {
@@ -266,6 +272,15 @@ fn is_slow(error: &Error) -> bool {
 
 fn smaller(batch: usize) -> Option<usize> {
     (batch > SMALLEST_BATCH).then_some((batch / 2).max(SMALLEST_BATCH))
+}
+
+fn no_id() -> Error {
+    Error::new(
+        ErrorKind::Rejected,
+        Scope::Item,
+        "ews.item.id",
+        "an item has no id and cannot be read by itself; what is known of the calendar is kept",
+    )
 }
 
 fn put_off() -> Error {

@@ -127,7 +127,7 @@ impl Inner {
             total = page.total;
             let count = page.items.len();
             for item in page.items {
-                if !seen.insert(item.id.clone()) {
+                if !item.id.is_empty() && !seen.insert(item.id.clone()) {
                     return Ok(None);
                 }
                 items.push(item);

@@ -363,3 +363,44 @@ async fn a_broken_definition_of_a_zone_that_is_known_by_name_breaks_no_series() 
         .unwrap();
     assert_eq!((feed.events.len(), feed.unreadable.len()), (12, 0));
 }
+
+#[tokio::test]
+async fn items_without_ids_are_not_asked_for_and_spoil_no_others() {
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            let first = !body.contains("<m:SyncState>");
+            let all = created("M", "RecurringMaster");
+            return sync("s1", if first { &all } else { "" });
+        }
+        if body.contains("CalendarView") {
+            return found(&[]);
+        }
+        let nameless = bare("").replace("<t:UID>uid-</t:UID>", "");
+        let masterless = master("").replace(r#"Id="M""#, r#"Id="""#);
+        if body.contains("FindItem") {
+            let odd = nameless.replace("Single", "Odd");
+            return found(&[odd.clone(), odd, masterless, master(""), bare("S")]);
+        }
+        if body.contains(r#"Id="""#) {
+            return err("GetItem", "ErrorInvalidRequest");
+        }
+        got(&[if body.contains(r#"Id="M""#) {
+            master("")
+        } else {
+            single("S")
+        }])
+    })
+    .await;
+    let feed = read(server.connect().as_ref(), request(ANNA, winter()))
+        .await
+        .unwrap();
+    assert_eq!(feed.events.len(), 1 + 12);
+    assert_eq!(feed.unreadable.len(), 3);
+    assert!(feed.snapshots.is_empty(), "nothing is concluded");
+    for (id, _, error) in &feed.unreadable {
+        assert_eq!((id, error.code.as_str()), (&None, "ews.item.id"));
+    }
+}
