@@ -4,7 +4,7 @@
 mod planner_support;
 
 use calbridge_sandbox::planner::{
-    Operation, PlannerOptions, PlannerSandbox, Resource, Seed, TimeForm, receipt_code,
+    Operation, PlannerOptions, PlannerSandbox, Resource, Seed, PeriodEdges, TimeForm, receipt_code,
 };
 use planner_support::*;
 
@@ -197,8 +197,16 @@ async fn get_events_filters_on_start_and_calendar() {
         "2026-12-01T00:00:00+01:00",
         "2026-12-01T23:00:00Z",
     );
+    for (edges, ids) in [
+        (PeriodEdges::Open, &["last"][..]),
+        (PeriodEdges::Closed, &["first", "last", "after"]),
+        (PeriodEdges::HalfOpen, &["first", "last"]),
+    ] {
+        planner.reconfigure(|options| options.period_edges = edges);
+        let answer = call(&planner, "GetEvents", &day).await;
+        assert_eq!(answer.all("OriginSystemIdentifier"), ids, "{edges:?}");
+    }
     let answer = call(&planner, "GetEvents", &day).await;
-    assert_eq!(answer.all("OriginSystemIdentifier"), ["first", "last"]);
     assert_eq!(
         answer.all("CalendarEventStartTime")[0],
         "2026-12-01T00:00:00+01:00"

@@ -15,8 +15,8 @@
 //! | anything else | a receipt per event, see [`receipt_code`] |
 //!
 //! Facts that are not public were chosen, and the places say so: the meaning of receipt codes 1 to
-//! 7, the numbers in `FaultDetails`, and that an empty list of calendars in GetEvents means all of
-//! them. No client should depend on these.
+//! 7, the numbers in `FaultDetails`, that an empty list of calendars in GetEvents means all of them,
+//! and what becomes of events that start exactly at an edge of its period. No client should depend on these.
 //!
 //! ```no_run
 //! use calbridge_sandbox::planner::{PlannerOptions, PlannerSandbox, Resource};
@@ -63,7 +63,7 @@ pub use self::schema::{Headers, Operation};
 pub use self::seed::{Seed, SeedError, SeedEvent, SeedResource};
 use self::service::Service;
 use self::state::ScriptedCode;
-pub use self::state::{Content, OwnAppointment, Record, Resource, receipt_code};
+pub use self::state::{Content, OwnAppointment, PeriodEdges, Record, Resource, receipt_code};
 pub use self::time::TimeForm;
 use crate::fault::{Fault, FaultSpecError};
 use crate::ledger::{Call, Ledger};
@@ -136,6 +136,8 @@ pub struct PlannerOptions {
     pub resources: Vec<Resource>,
     /// Whether GetEvents also lists Planner's own appointments.
     pub list_own: bool,
+    /// Whether GetEvents lists what starts exactly at an edge of the period.
+    pub period_edges: PeriodEdges,
     /// How GetEvents writes times.
     pub answer_times: TimeForm,
     /// Faults from the start.
@@ -159,6 +161,7 @@ impl Default for PlannerOptions {
             limits: Limits::default(),
             resources: Vec::new(),
             list_own: false,
+            period_edges: PeriodEdges::default(),
             answer_times: TimeForm::default(),
             faults: Vec::new(),
             keep_xml: false,

@@ -313,7 +313,13 @@ impl Service {
                 }
                 let state = self.state();
                 let mut listed: Vec<_> = state
-                    .list(mailboxes, *from, *to, options.list_own)
+                    .list(
+                        mailboxes,
+                        *from,
+                        *to,
+                        options.period_edges,
+                        options.list_own,
+                    )
                     .into_iter()
                     .map(|record| {
                         let resource = state.resource(&record.mailbox).map(|resource| resource.id);

@@ -347,6 +347,7 @@ impl State {
         mailboxes: &[String],
         from: Option<DateTime>,
         to: Option<DateTime>,
+        edges: PeriodEdges,
         with_own: bool,
     ) -> Vec<Record> {
         let wanted: Vec<String> = mailboxes
@@ -355,8 +356,10 @@ impl State {
             .collect();
         let inside = |mailbox: &str, start: DateTime| {
             (wanted.is_empty() || wanted.iter().any(|wanted| wanted == mailbox))
-                && from.is_none_or(|from| start >= from)
-                && to.is_none_or(|to| start < to)
+                && from.is_none_or(|from| {
+                    start > from || (start == from && edges != PeriodEdges::Open)
+                })
+                && to.is_none_or(|to| start < to || (start == to && edges == PeriodEdges::Closed))
         };
         let own = self.own.iter().filter(|_| with_own).map(|(key, own)| {
             (
@@ -409,6 +412,21 @@ fn message(code: i64) -> Option<String> {
         _ => "The event was not accepted.",
     };
     Some(text.to_owned())
+}
+
+/// Whether GetEvents lists what starts exactly at an edge of the period that is asked for.
+///
+/// The contract does not say. No client should depend on any of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeriodEdges {
+    /// At neither edge: what hides most from a client that asks for no more than it wants to know.
+    #[default]
+    Open,
+    /// At the first, not at the second.
+    HalfOpen,
+    /// At both.
+    Closed,
 }
 
 /// Everything that clients keep in Planner, sorted by address, begin and id. Displays as a table

@@ -22,6 +22,7 @@
 //! | SOAP fault without details | 6902 | unknown: it may have been done |
 //! | FaultDetails that speak of the certificate, the user or the authority | 6903 | unknown |
 //! | other FaultDetails | 6903 | unknown; refused if the event stood alone, the code may be a refusal and the service took other calls |
+//! | any other fault, if the event stood alone and the service took other calls | 6902, 6903 | done if Planner lists it so, else later, which counts as a try |
 //! | no answer in time, HTTP 504 | 6904 | unknown |
 //! | broken connection, answer that cannot be read, HTTP 502, 503 | 6905 | unknown |
 //! | HTTP 429 | 6905 | later |

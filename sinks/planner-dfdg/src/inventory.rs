@@ -8,7 +8,6 @@ use calbridge_core::connector::{
     Error, ErrorKind, InventoryEntry, InventoryFeed, InventoryPage, InventoryRequest, Result, Scope,
 };
 use calbridge_core::model::{CalendarRef, Content, SideRef, Window};
-use jiff::Timestamp;
 
 use crate::answer::Why;
 use crate::client::Client;
@@ -166,8 +165,13 @@ impl Inventory {
             _ => None,
         };
         if let Some(content) = &content
-            && !self.holds(content.time.span_in(&self.client.zone).0)
+            && !map::may_start_in(
+                content.time.span_in(&self.client.zone).0,
+                self.window,
+                &self.client.zone,
+            )
         {
+            // More was asked for than the window holds.
             return Found::Aside;
         }
         let remote = SideRef {
@@ -176,11 +180,6 @@ impl Inventory {
             version: None,
         };
         Found::Entry(owner, remote, content)
-    }
-
-    /// The service may count the filter's end in; the window does not.
-    fn holds(&self, start: Timestamp) -> bool {
-        self.window.contains(start)
     }
 
     fn take(&self, chunk: Vec<CalendarRef>, events: Vec<ListedEvent>, page: &mut InventoryPage) {
@@ -290,7 +289,7 @@ mod tests {
                 "2027-02-21T23:00:00Z".parse().unwrap(),
             )
             .unwrap(),
-            now: Timestamp::UNIX_EPOCH,
+            now: jiff::Timestamp::UNIX_EPOCH,
         };
         let mut page = InventoryPage::default();
         Inventory::new(client, request).take(calendars, events, &mut page);

@@ -12,6 +12,7 @@
 //! - `config`: the settings.
 //! - `client`, `answer`: one call: certificate, pace; and what a bad answer, or none, means.
 //! - `pace`, `batch`: calls per minute; how many events a call carries.
+//! - `lone`, `blame`: events that make calls fail, told from outages.
 //! - `soap`: XML into a small tree, with limits.
 //! - `wire`: the five requests and their answers.
 //! - `codes`: what receipt codes, faults and statuses mean, in one place.
@@ -20,6 +21,7 @@
 
 mod answer;
 mod batch;
+mod blame;
 mod check;
 mod client;
 mod codes;
@@ -28,6 +30,7 @@ mod config;
 #[doc(hidden)]
 pub mod fuzzing;
 mod inventory;
+mod lone;
 mod map;
 mod pace;
 mod roster;
@@ -48,6 +51,7 @@ use calbridge_core::model::FieldSet;
 pub use config::{MAX_PARALLEL_CALLS, PlannerSettings};
 
 use batch::BatchSizes;
+use blame::Blame;
 use client::Client;
 
 /// The connector `planner-dfdg`.
@@ -114,6 +118,7 @@ impl Connector for PlannerDfdg {
         Ok(Arc::new(Planner {
             client: Arc::new(Client::new(settings, context)?),
             batches,
+            blame: Blame::default(),
         }))
     }
 }
@@ -123,6 +128,7 @@ impl Connector for PlannerDfdg {
 struct Planner {
     client: Arc<Client>,
     batches: BatchSizes,
+    blame: Blame,
 }
 
 #[async_trait]

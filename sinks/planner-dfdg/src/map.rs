@@ -1,7 +1,7 @@
 //! The model's times and addresses to Planner's, and back.
 
 use calbridge_core::connector::{Error, Result};
-use calbridge_core::model::{Content, EventTime, WallSpan};
+use calbridge_core::model::{Content, EventTime, WallSpan, Window};
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -152,20 +152,31 @@ pub(crate) fn rid(address: &str) -> &str {
     }
 }
 
-/// The instants that are asked for: whole seconds that hold the window.
+/// How much more than the window is asked for, at both ends.
+///
+/// Whether GetEvents lists what starts exactly at the beginning or end of its period is not documented. Nor is
+/// whether it compares instants or what clocks on the wall show, which in the hour that autumn repeats, and on a
+/// server whose clock is not Danish, are not the same. What is listed too much is left out again.
+const MARGIN_HOURS: i64 = 3;
+
+/// The period that is asked for, so that it surely holds all that starts in the window.
 pub(crate) fn filter(start: Timestamp, end: Timestamp) -> (Timestamp, Timestamp) {
-    let floor = |at: Timestamp| Timestamp::from_second(at.as_millisecond().div_euclid(1000)).ok();
-    let from = floor(start).unwrap_or(start);
-    let to = floor(end)
-        .map(|down| {
-            if down < end {
-                down.checked_add(1.second()).unwrap_or(end)
-            } else {
-                down
-            }
-        })
-        .unwrap_or(end);
-    (from, to)
+    let margin = MARGIN_HOURS.hours();
+    (
+        start.checked_sub(margin).unwrap_or(start),
+        end.checked_add(margin).unwrap_or(end),
+    )
+}
+
+/// Whether something that Planner lists with this start may start in the window: in the hour that autumn repeats
+/// it is not known which of the two is meant.
+pub(crate) fn may_start_in(start: Timestamp, window: Window, zone: &TimeZone) -> bool {
+    let wall = zone.to_ambiguous_zoned(zone.to_datetime(start));
+    let readings = [wall.clone().earlier(), wall.later()];
+    readings
+        .into_iter()
+        .flatten()
+        .any(|reading| window.contains(reading.timestamp()))
 }
 
 #[cfg(test)]
@@ -281,16 +292,30 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_holds_the_window() {
+    fn more_is_asked_for_than_the_window() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        assert_eq!(
-            filter(at("2026-11-22T23:00:00.5Z"), at("2027-02-21T23:00:00.5Z")),
-            (at("2026-11-22T23:00:00Z"), at("2027-02-21T23:00:01Z"))
-        );
-        assert_eq!(
-            offset_text(at("2026-11-21T23:00:00Z"), &dk()),
-            "2026-11-22T00:00:00+01:00"
-        );
+        let (from, to) = filter(at("2026-11-21T23:00:00.5Z"), at("2027-02-21T23:00:00.5Z"));
+        assert_eq!(offset_text(from, &dk()), "2026-11-21T21:00:00+01:00");
+        assert_eq!(offset_text(to, &dk()), "2027-02-22T03:00:00+01:00");
+    }
+
+    #[test]
+    fn an_ambiguous_start_counts_where_either_reading_does() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let window = |start, end| Window::new(at(start), at(end)).unwrap();
+        let (first, second) = (at("2027-10-31T00:30:00Z"), at("2027-10-31T01:30:00Z"));
+        let until = window("2027-10-01T00:00:00Z", "2027-10-31T01:00:00Z");
+        let from = window("2027-10-31T01:00:00Z", "2027-11-30T00:00:00Z");
+        for start in [first, second] {
+            assert!(may_start_in(start, until, &dk()));
+            assert!(may_start_in(start, from, &dk()));
+        }
+        let before = at("2027-10-30T23:59:00Z");
+        assert!(may_start_in(before, until, &dk()));
+        assert!(!may_start_in(before, from, &dk()));
+        let after = at("2027-10-31T02:00:00Z");
+        assert!(!may_start_in(after, until, &dk()));
+        assert!(may_start_in(after, from, &dk()));
     }
 
     proptest! {

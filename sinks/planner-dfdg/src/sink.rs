@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use async_trait::async_trait;
 use calbridge_core::connector::{
-    ApplyReport, CalendarSink, Error, InventoryFeed, InventoryRequest, Op, Outcome, Receipt,
-    Result, SideState, Write, WriteId, WriteOutcome,
+    ApplyReport, CalendarSink, Error, ErrorKind, InventoryFeed, InventoryRequest, Op, Outcome,
+    Receipt, Result, SideState, Write, WriteId, WriteOutcome,
 };
 use calbridge_core::model::{CalendarRef, SideRef};
 
@@ -15,8 +15,9 @@ use crate::answer::Why;
 use crate::client::{Call, Failed};
 use crate::codes::{self, Verdict};
 use crate::inventory::Inventory;
+use crate::lone::{self, Lone};
 use crate::map;
-use crate::wire::{self, EventReceipt, Fault, Operation, Request, WireEvent};
+use crate::wire::{self, EventReceipt, Operation, Request, WireEvent};
 
 /// How often one call of `apply` cuts a batch in half to find the event that makes it fail.
 const MAX_SPLITS: u32 = 8;
@@ -32,18 +33,10 @@ const ORDER: [(Op, Operation); 3] = [
 
 /// A write that fits the schema.
 #[derive(Debug)]
-struct Prepared {
-    write: WriteId,
-    remote: SideRef,
-    event: WireEvent,
-}
-
-/// An event that failed alone and may be refused.
-#[derive(Debug)]
-struct Suspect {
-    write: WriteId,
-    message: String,
-    receipt: Option<usize>,
+pub(crate) struct Prepared {
+    pub(crate) write: WriteId,
+    pub(crate) remote: SideRef,
+    pub(crate) event: WireEvent,
 }
 
 /// Why a write is not even sent.
@@ -74,7 +67,7 @@ impl CalendarSink for Planner {
             splits: MAX_SPLITS,
             lone_failures: 0,
             answered: false,
-            suspects: Vec::new(),
+            lone: Vec::new(),
             lone_error: None,
         };
         let mut queues: HashMap<Op, VecDeque<Prepared>> = HashMap::new();
@@ -89,7 +82,8 @@ impl CalendarSink for Planner {
                 run.send(op, operation, queue).await?;
             }
         }
-        Ok(run.finish())
+        run.settle_lone().await;
+        Ok(run.report)
     }
 
     async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
@@ -98,21 +92,20 @@ impl CalendarSink for Planner {
 }
 
 /// One call of `apply`.
-struct Run<'a> {
-    planner: &'a Planner,
-    calendar: &'a CalendarRef,
-    report: ApplyReport,
+pub(crate) struct Run<'a> {
+    pub(crate) planner: &'a Planner,
+    pub(crate) calendar: &'a CalendarRef,
+    pub(crate) report: ApplyReport,
     /// How often a batch may still be cut in half.
     splits: u32,
     /// How many events failed alone since the last answer.
     lone_failures: u32,
     /// Whether any call was answered well.
-    answered: bool,
-    /// Events that failed alone with a code that may be their refusal, until it is known whether the service
-    /// works beside them.
-    suspects: Vec<Suspect>,
-    /// Why the last event that failed alone did.
-    lone_error: Option<Error>,
+    pub(crate) answered: bool,
+    /// Events that failed alone.
+    pub(crate) lone: Vec<Lone>,
+    /// Why the last of them did.
+    pub(crate) lone_error: Option<Error>,
 }
 
 impl Run<'_> {
@@ -161,38 +154,13 @@ impl Run<'_> {
         })
     }
 
-    fn answer(&mut self, id: WriteId, outcome: Outcome, receipt: Option<usize>) {
+    pub(crate) fn answer(&mut self, id: WriteId, outcome: Outcome, receipt: Option<usize>) {
         self.report.outcomes.push(WriteOutcome {
             id,
             outcome,
             receipt,
             notices: Vec::new(),
         });
-    }
-
-    fn finish(mut self) -> ApplyReport {
-        if self.report.trouble.is_none() && !self.answered {
-            // Nothing went well beside it, so it may not have been the event.
-            self.report.trouble = self.lone_error.take();
-        }
-        let refused = self.report.trouble.is_none();
-        self.settle_suspects(refused);
-        self.report
-    }
-
-    /// Answers for events that failed alone: refused if the service worked beside them, else left open.
-    fn settle_suspects(&mut self, refused: bool) {
-        for suspect in std::mem::take(&mut self.suspects) {
-            let outcome = if refused {
-                Outcome::Rejected {
-                    code: codes::FAULT_DETAILS.to_owned(),
-                    message: suspect.message,
-                }
-            } else {
-                Outcome::Unknown
-            };
-            self.answer(suspect.write, outcome, suspect.receipt);
-        }
     }
 
     async fn send(
@@ -227,11 +195,15 @@ impl Run<'_> {
                 Ok(call) => {
                     self.lone_failures = 0;
                     self.answered = true;
-                    self.settle_suspects(true);
+                    for one in &mut self.lone {
+                        one.beside = true;
+                    }
                     self.planner.batches.went_well(self.calendar);
+                    let ids = batch.iter().map(|one| one.remote.id.as_str());
+                    self.planner.blame.answered(self.calendar, ids);
                     self.take(op, &batch, call);
                 }
-                Err(failed) => self.fail(*failed, batch, &mut queue)?,
+                Err(failed) => self.fail(op, *failed, batch, &mut queue)?,
             }
         }
         Ok(())
@@ -380,8 +352,9 @@ impl Run<'_> {
     /// If it was the first and nothing was sent.
     fn fail(
         &mut self,
+        op: Op,
         failed: Failed,
-        batch: Vec<Prepared>,
+        mut batch: Vec<Prepared>,
         queue: &mut VecDeque<Prepared>,
     ) -> Result<()> {
         let Failed {
@@ -397,9 +370,11 @@ impl Run<'_> {
             return Err(error);
         }
         let at = receipt.map(|receipt| self.receipt(receipt));
-        let alone = batch.len() == 1;
-        let is_fault = matches!(why, Why::Fault(_));
-        if is_fault && !alone && self.splits > 0 {
+        let fault = match &why {
+            Why::Fault(fault) => Some(fault.details.as_ref().and_then(|details| details.code)),
+            _ => None,
+        };
+        if fault.is_some() && batch.len() > 1 && self.splits > 0 {
             // One event may make the whole call fail: halves tell which.
             self.splits -= 1;
             self.planner.batches.shrink(self.calendar, batch.len());
@@ -408,36 +383,38 @@ impl Run<'_> {
             }
             return Ok(());
         }
-        if why.is_about_size() && !alone {
+        let silent =
+            why.is_about_size() || (why == Why::Unclear && error.kind != ErrorKind::Cancelled);
+        if silent && batch.len() > 1 {
             self.planner.batches.shrink(self.calendar, batch.len());
         }
-        let suspected = alone
-            && matches!(&why, Why::Fault(Fault { details: Some(details), .. })
-                if codes::may_refuse_an_event(details.code));
-        if suspected {
-            self.suspects
-                .extend(batch.into_iter().map(|prepared| Suspect {
-                    write: prepared.write,
-                    message: error.message.clone(),
-                    receipt: at,
-                }));
-        } else {
-            let outcome = if why.may_have_been_done() {
-                Outcome::Unknown
-            } else {
-                later(&error)
-            };
-            for prepared in &batch {
-                self.answer(prepared.write, outcome.clone(), at);
-            }
-        }
-        if alone && (is_fault || why.is_about_size()) {
+        if (fault.is_some() || silent)
+            && batch.len() == 1
+            && let Some(prepared) = batch.pop()
+        {
             // The event may be the reason, so the others go on, unless they fare the same.
+            self.lone.push(Lone {
+                op,
+                prepared,
+                how: lone::how(fault),
+                code: error.code.clone(),
+                message: error.message.clone(),
+                receipt: at,
+                beside: false,
+            });
             self.lone_failures += 1;
-            self.lone_error = Some(error.clone());
             if self.lone_failures < MAX_LONE_FAILURES {
+                self.lone_error = Some(error);
                 return Ok(());
             }
+        }
+        let outcome = if why.may_have_been_done() {
+            Outcome::Unknown
+        } else {
+            later(&error)
+        };
+        for prepared in &batch {
+            self.answer(prepared.write, outcome.clone(), at);
         }
         self.report.trouble = Some(error);
         Ok(())
@@ -452,6 +429,6 @@ fn later(error: &Error) -> Outcome {
 }
 
 /// How ids are compared: as Planner compares them, without regard to letter case.
-fn folded(id: &str) -> String {
+pub(crate) fn folded(id: &str) -> String {
     id.to_lowercase()
 }

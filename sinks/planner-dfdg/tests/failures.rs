@@ -603,3 +603,113 @@ async fn one_calendar_that_always_fails_is_not_the_connections_trouble() {
         assert_eq!(report.trouble.unwrap().scope, Scope::Calendar);
     }
 }
+
+fn is_counted(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Retry { code: Some(code), .. } if code == "6903")
+}
+
+#[tokio::test]
+async fn k084_an_event_that_fails_alone_while_others_arrive_is_tried_again_and_counted() {
+    let setup = setup().await;
+    // Event 6 makes every call fail that carries it, with a code that is no refusal.
+    for call in [1, 2, 4, 7] {
+        setup.fault(&format!("CreateEvents#{call}=fault-details:4711"));
+    }
+    let connection = setup.open();
+    let report = apply(&connection, &creates(15)).await;
+    for number in 1..=15 {
+        assert_eq!(
+            is_counted(outcome(&report, number)),
+            number == 6,
+            "{report:?}"
+        );
+        assert_eq!(is_done(outcome(&report, number)), number != 6, "{report:?}");
+    }
+    assert_eq!(report.trouble, None, "it is nobody else's trouble");
+
+    // In the next rounds it is all that is left.
+    setup.fault("CreateEvents*all=fault-details:4711");
+    for _ in 0..3 {
+        let report = apply(&connection, &[create(6, "event-6")]).await;
+        assert!(is_counted(outcome(&report, 6)), "{report:?}");
+        assert_eq!(report.trouble, None);
+    }
+
+    // An outage is not counted, though the event is known.
+    setup.fault("GetEvents*all=fault");
+    let report = apply(&connection, &[create(6, "event-6")]).await;
+    assert_eq!(outcome(&report, 6), &Outcome::Unknown);
+    assert_eq!(report.trouble.unwrap().code, "6903");
+
+    setup.planner.clear_faults();
+    let report = apply(&connection, &[create(6, "event-6")]).await;
+    assert!(is_done(outcome(&report, 6)), "{report:?}");
+    // From then on it is an event like any other.
+    setup.fault("CreateEvents*all=fault-details:4711");
+    let report = apply(&connection, &[create(6, "event-6")]).await;
+    assert_eq!(outcome(&report, 6), &Outcome::Unknown);
+    assert!(report.trouble.is_some());
+}
+
+#[tokio::test]
+async fn k084_an_event_that_was_always_alone_is_known_once_other_calendars_writes_arrive() {
+    let setup = setup().await;
+    setup.fault(&format!("CreateEvents@{BO}*all=fault"));
+    let connection = setup.open();
+    for _ in 0..2 {
+        let report = apply_to(&connection, BO, &creates(1)).await;
+        assert_eq!(outcome(&report, 1), &Outcome::Unknown);
+        assert_eq!(report.trouble.unwrap().code, "6902");
+    }
+    apply(&connection, &creates(1)).await;
+    let report = apply_to(&connection, BO, &creates(1)).await;
+    assert!(
+        matches!(outcome(&report, 1), Outcome::Retry { code: Some(code), .. } if code == "6902"),
+        "{report:?}"
+    );
+    assert_eq!(report.trouble, None);
+}
+
+#[tokio::test]
+async fn k084_what_planner_did_before_it_failed_is_found_in_its_list() {
+    let setup = setup().await;
+    let connection = setup.open();
+    // All three fail together, then one by one: the first again, the second after it was stored.
+    for call in [1, 2] {
+        setup.fault(&format!("CreateEvents#{call}=fault-details:4711"));
+    }
+    setup.fault("CreateEvents#3=fault-details-after:4711");
+    let report = apply(&connection, &creates(3)).await;
+    assert_eq!(setup.planner.content().0.len(), 2);
+    assert!(is_counted(outcome(&report, 1)), "{report:?}");
+    let Outcome::Done { remote, stored } = outcome(&report, 2) else {
+        panic!("{report:?}")
+    };
+    let held = setup.planner.event(ANNA, "event-2").unwrap();
+    assert_eq!(
+        remote.as_ref().unwrap().assigned,
+        Some(held.event.to_string())
+    );
+    assert_eq!(stored.as_ref(), Some(&morning()));
+    assert!(is_done(outcome(&report, 3)), "{report:?}");
+    assert_eq!(report.trouble, None);
+}
+
+#[tokio::test]
+async fn an_event_whose_call_breaks_the_connection_does_not_hold_up_the_others() {
+    let mut setup = setup().await;
+    setup.settings["max_events_per_call"] = 2.into();
+    let connection = setup.open();
+    setup.fault("CreateEvents#1=reset-before");
+    let report = apply(&connection, &creates(4)).await;
+    assert_eq!(outcome(&report, 1), &Outcome::Unknown);
+    assert!(report.trouble.is_some());
+    // The next calls are smaller, until it stands alone.
+    setup.fault("CreateEvents#2=reset-before");
+    let report = apply(&connection, &creates(4)).await;
+    assert_eq!(outcome(&report, 2), &Outcome::Unknown, "{report:?}");
+    for number in [1, 3, 4] {
+        assert!(is_done(outcome(&report, number)), "{report:?}");
+    }
+    assert_eq!(report.trouble, None);
+}

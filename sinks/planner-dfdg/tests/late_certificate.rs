@@ -1,7 +1,12 @@
 //! Servers that ask for the client certificate only after the handshake, as IIS does by default: by
 //! renegotiation (TLS 1.2) or by post-handshake authentication (TLS 1.3). The server is OpenSSL's own test
 //! server, which can be told to ask; where the program `openssl` is missing, these tests say so and skip.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 mod support;
 

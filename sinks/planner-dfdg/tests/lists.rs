@@ -3,14 +3,16 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use calbridge_core::connector::{
-    Connection, ErrorKind, InventoryEntry, InventoryPage, InventoryRequest, Result, Roster,
+    Connection, ErrorKind, InventoryEntry, InventoryPage, InventoryRequest, Outcome, Result, Roster,
 };
 use calbridge_core::model::{CalendarKind, CalendarRef, Window};
-use calbridge_sandbox::planner::{Limits, Operation, Resource, TimeForm};
+use calbridge_sandbox::planner::{Limits, Operation, PeriodEdges, Resource, TimeForm};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use support::*;
 
@@ -76,7 +78,7 @@ async fn k096_the_inventory_tells_what_was_written_however_planner_writes_times(
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].calendar, calendar(ANNA));
         assert_eq!(entries[0].content, Some(morning()), "{form:?}");
-        let calbridge_core::connector::Outcome::Done { remote, .. } = outcome(&report, 1) else {
+        let Outcome::Done { remote, .. } = outcome(&report, 1) else {
             panic!()
         };
         assert_eq!(Some(&entries[0].remote), remote.as_ref());
@@ -92,7 +94,7 @@ async fn what_was_written_across_the_autumn_change_is_listed_as_it_was_acknowled
         let mut folded = create(1, "uid-1");
         folded.target = Some(times("2027-10-31T00:50:00Z", "2027-10-31T01:10:00Z"));
         let report = apply(&connection, &[folded]).await;
-        let calbridge_core::connector::Outcome::Done { stored, .. } = outcome(&report, 1) else {
+        let Outcome::Done { stored, .. } = outcome(&report, 1) else {
             panic!("{report:?}")
         };
         let request = InventoryRequest {
@@ -395,4 +397,100 @@ async fn an_address_with_markup_is_escaped_and_listed() {
     assert!(setup.planner.event(MARKUP, "uid-1").is_some());
     let pages = pages(&connection, &[MARKUP]).await.unwrap();
     assert_eq!(all(&pages).len(), 1);
+}
+
+/// What is listed of Anna's calendar in a window.
+async fn ids_in(
+    connection: &Arc<dyn Connection>,
+    start: Timestamp,
+    end: Timestamp,
+) -> BTreeSet<u64> {
+    let request = InventoryRequest {
+        calendars: vec![calendar(ANNA)],
+        window: Window::new(start, end).unwrap(),
+        now: at(NOW),
+    };
+    let mut feed = connection.sink().unwrap().inventory(request).await.unwrap();
+    let page = feed.next().await.unwrap().unwrap();
+    assert_eq!(page.complete.len(), 1);
+    page.entries
+        .iter()
+        .map(|entry| {
+            entry
+                .remote
+                .id
+                .trim_start_matches("event-")
+                .parse()
+                .unwrap()
+        })
+        .collect()
+}
+
+/// An event each half hour around each of these instants: an ordinary midnight and both changes of the clock.
+const EDGES: [&str; 3] = [
+    "2026-12-31T23:00:00Z",
+    "2027-03-28T01:00:00Z",
+    "2027-10-31T01:00:00Z",
+];
+
+fn half_hours(around: &str) -> Vec<Timestamp> {
+    (-6_i64..=6)
+        .map(|half_hours| at(around) + SignedDuration::from_mins(30 * half_hours))
+        .collect()
+}
+
+#[tokio::test]
+async fn nothing_that_starts_in_the_window_is_missed_at_its_edges_and_nothing_outside_is_told() {
+    let setup = setup().await;
+    let connection = setup.open();
+    let mut starts: BTreeMap<u64, [Timestamp; 2]> = BTreeMap::new();
+    let mut writes = Vec::new();
+    for start in EDGES.into_iter().flat_map(half_hours) {
+        let number = u64::try_from(writes.len()).unwrap() + 1;
+        let end = start + SignedDuration::from_mins(20);
+        let mut write = create(number, &format!("event-{number}"));
+        write.target = Some(times(&start.to_string(), &end.to_string()));
+        writes.push(write);
+        starts.insert(number, [start, start]);
+    }
+    let report = apply(&connection, &writes).await;
+    for (number, [_, stored_start]) in &mut starts {
+        let Outcome::Done { stored, .. } = outcome(&report, *number) else {
+            panic!("{report:?}")
+        };
+        *stored_start = stored.as_ref().unwrap().time.span_in(&TimeZone::UTC).0;
+    }
+    let far = SignedDuration::from_hours(24 * 400);
+    for edges in [
+        PeriodEdges::Open,
+        PeriodEdges::HalfOpen,
+        PeriodEdges::Closed,
+    ] {
+        for form in [TimeForm::Wall, TimeForm::Offset, TimeForm::Utc] {
+            setup.planner.reconfigure(|options| {
+                options.period_edges = edges;
+                options.answer_times = form;
+            });
+            for edge in EDGES.into_iter().flat_map(half_hours) {
+                for (start, end) in [(edge, edge + far), (edge - far, edge)] {
+                    let listed = ids_in(&connection, start, end).await;
+                    for (number, readings) in &starts {
+                        // What was meant, and what Planner can say of it: both count.
+                        let inside = readings.iter().any(|at| (start..end).contains(at));
+                        let told = listed.contains(number);
+                        assert!(
+                            told || !inside,
+                            "{edges:?} {form:?} {start} {end}: {readings:?}"
+                        );
+                        // Within the repeated hour it cannot be told, and too much harms nobody.
+                        let ambiguous = readings[1].to_string().starts_with("2027-10-31T00");
+                        assert!(
+                            !told || inside || ambiguous,
+                            "{edges:?} {form:?} {start} {end}: {readings:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }
