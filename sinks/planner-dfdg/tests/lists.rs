@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use calbridge_core::connector::{
     Connection, ErrorKind, InventoryEntry, InventoryPage, InventoryRequest, Outcome, Result, Roster,
@@ -493,4 +494,57 @@ async fn nothing_that_starts_in_the_window_is_missed_at_its_edges_and_nothing_ou
             }
         }
     }
+}
+
+/// Lists four calendars one by one, stops the program after the first page, and tells how the list ended.
+async fn stopped_while_waiting(setup: &Setup, connection: &Arc<dyn Connection>) -> ErrorKind {
+    let request = InventoryRequest {
+        calendars: [ANNA, BO, CARL, DORA].map(calendar).to_vec(),
+        window: window(),
+        now: at(NOW),
+    };
+    let mut feed = connection.sink().unwrap().inventory(request).await.unwrap();
+    assert!(feed.next().await.unwrap().is_some());
+    let shutdown = setup.shutdown.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        shutdown.cancel();
+    });
+    let next = tokio::time::timeout(Duration::from_secs(5), feed.next()).await;
+    next.expect("it ends within five seconds").unwrap_err().kind
+}
+
+#[tokio::test]
+async fn a_list_that_waits_for_its_turn_ends_when_the_program_stops() {
+    let mut setup = setup().await;
+    // The second call would wait for twenty seconds.
+    setup.settings["calls_per_minute"] = 2.into();
+    setup.settings["calendars_per_inventory"] = 1.into();
+    let connection = setup.open();
+    let kind = stopped_while_waiting(&setup, &connection).await;
+    assert_eq!(kind, ErrorKind::Cancelled);
+    assert_eq!(setup.planner.calls(Operation::GetEvents).len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_that_waits_for_other_calls_ends_when_the_program_stops() {
+    let mut setup = setup().await;
+    setup.settings["parallel_calls"] = 1.into();
+    setup.settings["calendars_per_inventory"] = 1.into();
+    setup.settings["http"]["timeout"] = "30 s".into();
+    let connection = setup.open();
+    setup.fault("GetResources=hang-before");
+    setup.fault("GetEvents#1=delay:500");
+    let listed = async {
+        // The list's first call holds the only permit while the roster's waits for it, and then it hangs.
+        stopped_while_waiting(&setup, &connection).await
+    };
+    let roster = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        connection.roster().await
+    };
+    let (kind, roster) = tokio::join!(listed, roster);
+    assert_eq!(kind, ErrorKind::Cancelled);
+    assert_eq!(roster.unwrap_err().kind, ErrorKind::Cancelled);
+    assert_eq!(setup.planner.calls(Operation::GetEvents).len(), 1);
 }
