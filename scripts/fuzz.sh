@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Feeds every parser of foreign input with mutations of the inputs in fuzz/seeds.
+#
+#   scripts/fuzz.sh SECONDS [TARGET...]     each target, or those named, for that long
+#
+# Any toolchain does: no sanitizer is used, since this repository has no unsafe code; what is looked for is
+# panics, overflows, endless work and too much memory. `cargo fuzz run TARGET fuzz/seeds/TARGET` works as well.
+# What is found is written into fuzz/artifacts; a file of it as the last argument of the program runs it again.
+set -euo pipefail
+cd "$(dirname "$0")/../fuzz"
+if [ $# -lt 1 ] || ! [[ $1 =~ ^[0-9]+$ ]]; then
+  echo "usage: $0 SECONDS [TARGET...]" >&2
+  exit 2
+fi
+seconds=$1
+shift
+targets=("$@")
+if [ ${#targets[@]} -eq 0 ]; then
+  for file in fuzz_targets/*.rs; do targets+=("$(basename "$file" .rs)"); done
+fi
+
+# Counters at every edge, and the operands of comparisons, as cargo-fuzz asks for them.
+coverage="-Cpasses=sancov-module -Ccodegen-units=1 --cfg fuzzing"
+for option in level=4 inline-8bit-counters pc-table trace-compares; do
+  coverage+=" -Cllvm-args=-sanitizer-coverage-$option"
+done
+host=$(rustc -vV | sed -n 's/^host: //p')
+# A target of its own name keeps the flags from build scripts.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../target}/fuzz CARGO_INCREMENTAL=0
+RUSTFLAGS=$coverage cargo build --release --target "$host" $(printf -- '--bin %s ' "${targets[@]}")
+
+failed=()
+for target in "${targets[@]}"; do
+  corpus=$CARGO_TARGET_DIR/corpus/$target
+  mkdir -p "$corpus" "artifacts/$target"
+  printf '\n== %s\n' "$target"
+  # A new input is at most 64 KiB, takes less than 10 s and 2 GB; all else is a finding.
+  "$CARGO_TARGET_DIR/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    -max_len=65536 -print_final_stats=1 -verbosity=0 -artifact_prefix="artifacts/$target/" \
+    "$corpus" "seeds/$target" || failed+=("$target")
+done
+if [ ${#failed[@]} -gt 0 ]; then
+  printf '\nFAILED: %s\n' "${failed[@]}"
+  exit 1
+fi
+printf '\nNothing was found.\n'
