@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::confirm::can_tell;
 use super::decide::Intent;
 use super::pass::PassReport;
 use super::plan::{Plan, context};
@@ -139,12 +140,8 @@ impl Plan {
             .iter()
             .filter_map(|(position, due)| {
                 let row = self.rows.get(*position)?.clone();
-                // The same attempt, repeated, keeps its name.
-                let token = row.attempt.as_ref().map_or_else(
-                    || AttemptToken(uuid::Uuid::new_v4().to_string()),
-                    |attempt| attempt.token.clone(),
-                );
-                Some(outcome::begin(row, &due.intent, token, &context))
+                let fresh = AttemptToken(uuid::Uuid::new_v4().to_string());
+                Some(outcome::begin(row, &due.intent, fresh, &context))
             })
             .collect()
     }
@@ -216,7 +213,12 @@ impl Plan {
         for (row, (position, due)) in sent.rows.iter().zip(batch) {
             let answer = answers.get(&write_id(row.link));
             let unknown = Outcome::Unknown;
-            let outcome = answer.map_or(&unknown, |answer| &answer.outcome);
+            let outcome = match answer.map(|answer| &answer.outcome) {
+                // Nobody would ever tell.
+                Some(Outcome::Accepted { .. }) if !can_tell(sink) => &unknown,
+                Some(outcome) => outcome,
+                None => &unknown,
+            };
             let Some(before) = self.rows.get(*position) else {
                 continue;
             };
@@ -237,9 +239,15 @@ impl Plan {
                     "A write was refused for good; it is kept as a dead letter until something changes."
                 );
             }
-            if matches!(outcome, Outcome::Done { .. } | Outcome::Unchanged)
-                && due.intent.op() == Some(Op::Delete)
-            {
+            // What may have been deleted counts for the guard as well.
+            let counts = matches!(
+                outcome,
+                Outcome::Done { .. }
+                    | Outcome::Unchanged
+                    | Outcome::Accepted { .. }
+                    | Outcome::Unknown
+            );
+            if counts && due.intent.op() == Some(Op::Delete) {
                 commit.deleted_units.push(row.unit());
             }
             if let (Some(desired), Some(decision)) =
@@ -305,7 +313,9 @@ fn count(outcome: &Outcome, op: Option<Op>, report: &mut PassReport) {
         (Outcome::Done { .. } | Outcome::Unchanged, Some(Op::Update)) => report.updated += 1,
         (Outcome::Done { .. } | Outcome::Unchanged, Some(Op::Delete)) => report.deleted += 1,
         (Outcome::Rejected { .. }, _) => report.rejected += 1,
-        (Outcome::Retry { .. } | Outcome::Unknown, _) => report.waiting += 1,
+        (Outcome::Retry { .. } | Outcome::Unknown | Outcome::Accepted { .. }, _) => {
+            report.waiting += 1
+        }
         _ => {}
     }
 }

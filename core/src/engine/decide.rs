@@ -7,12 +7,13 @@
 //! | 1 | the sink says the record is the other system's | any | nothing |
 //! | 2 | refused for good, for just this | any | nothing |
 //! | 3 | a write was sent and its fate is unknown, and it cannot be repeated safely | any | probe, or stop |
+//! | 3a | the sink took the write and answers later, and it is still what is wanted | any | probe |
 //! | 4 | record on the sink that ended before the window | absent, past | nothing |
 //! | 5 | record on the sink | absent | delete |
 //! | 6 | record on the sink, source moved to the past since it was agreed | past | delete |
 //! | 7 | record on the sink, agreed | past, unchanged | nothing |
 //! | 8 | record on the sink, source as agreed, sink as agreed | present | nothing |
-//! | 9 | record on the sink, source changed | present | update |
+//! | 9 | record on the sink, source changed | present | update, or adopt if the sink holds just that |
 //! | 10 | record on the sink, sink changed by a minute or more | present | put back |
 //! | 11 | record on the sink, nothing agreed, same content | present, past | adopt |
 //! | 12 | record on the sink, nothing agreed, other or unknown content | present | update |
@@ -166,7 +167,7 @@ pub fn decide(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Deci
         return decision(Intent::Nothing, Reason::Foreign);
     }
     let decided = decide_open(row, desired, context);
-    if is_refused(row, &decided.intent, context) {
+    if is_refused(row, desired, &decided.intent, context) {
         return decision(Intent::Nothing, Reason::Refused);
     }
     decided
@@ -183,12 +184,30 @@ pub fn subject(row: &Row, intent: &Intent, context: &DecideContext<'_>) -> Optio
     content.map(|content| print(content, context))
 }
 
-/// Whether the same write was refused for good, on the same basis.
-fn is_refused(row: &Row, intent: &Intent, context: &DecideContext<'_>) -> bool {
-    let (Some(dead), Some(op)) = (&row.dead, intent.op()) else {
+/// The fingerprints of what the record shall hold; none where there shall be no record.
+#[must_use]
+pub fn wanted(desired: &Desired, context: &DecideContext<'_>) -> Option<Prints> {
+    match desired {
+        Desired::Present { content, .. } | Desired::Past { content } => {
+            Some(print(content, context))
+        }
+        Desired::Absent { .. } => None,
+    }
+}
+
+/// Whether the same write was refused for good, on the same basis; or was asked for in vain, and nothing else is
+/// wanted now.
+fn is_refused(row: &Row, desired: &Desired, intent: &Intent, context: &DecideContext<'_>) -> bool {
+    let Some(dead) = &row.dead else {
         return false;
     };
-    let desired = subject(row, intent, context);
+    let (op, desired) = match (intent, &row.attempt) {
+        (Intent::Probe, Some(attempt)) => (attempt.op, wanted(desired, context)),
+        _ => match intent.op() {
+            Some(op) => (op, subject(row, intent, context)),
+            None => return false,
+        },
+    };
     // A refused create and a refused update of the same content are the same refusal.
     let same_kind = (dead.op == Op::Delete) == (op == Op::Delete);
     dead.basis == context.basis && same_kind && dead.desired == desired
@@ -203,6 +222,9 @@ fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Dec
                 Intent::Stop
             };
             return decision(intent, Reason::FateUnknown);
+        }
+        OnSink::Unknown if is_awaited(row, desired, context) => {
+            return decision(Intent::Probe, Reason::FateUnknown);
         }
         // A sink that takes external ids from us answers a repeated write by what it holds: repeating is the
         // probe. What was attempted tells which write fits.
@@ -226,6 +248,16 @@ fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Dec
             present(row, state, content, *creatable, context)
         }
     }
+}
+
+/// Whether the sink took a write that is still what is wanted, and has yet to say what became of it.
+fn is_awaited(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> bool {
+    if matches!(desired, Desired::Past { .. }) || is_over(row, context) {
+        return false;
+    }
+    row.attempt.as_ref().is_some_and(|attempt| {
+        attempt.ticket.is_some() && attempt.target == wanted(desired, context)
+    })
 }
 
 /// Whether the record ended before what is kept in step. It is frozen: to delete it would serve nobody, and a change that could
@@ -275,6 +307,13 @@ fn present(
         Known::MaybeCreated => decision(Intent::Create { content }, Reason::FateUnknown),
         Known::MaybePresent => decision(Intent::Update { content }, Reason::FateUnknown),
         Known::Present => match (&row.agreed, &row.sink.content) {
+            // The sink came to it by itself: by a write that was not answered.
+            (Some(agreed), Some(held))
+                if !as_agreed(&agreed.source, &content, context)
+                    && holds(held, &content, context) =>
+            {
+                decision(Intent::Adopt { content }, Reason::Same)
+            }
             (Some(agreed), _) if !as_agreed(&agreed.source, &content, context) => {
                 decision(Intent::Update { content }, Reason::SourceChanged)
             }
@@ -298,6 +337,13 @@ fn present(
 #[must_use]
 pub fn print(content: &Content, context: &DecideContext<'_>) -> Prints {
     context.prints.of(content, context.wall_clock)
+}
+
+/// Whether the sink is known to hold all that is desired.
+fn holds(held: &Content, desired: &Content, context: &DecideContext<'_>) -> bool {
+    let (held, desired) = (print(held, context), print(desired, context));
+    let known = |field| held.fields.contains_key(field);
+    desired.fields.keys().all(known) && held.agrees_with(&desired)
 }
 
 /// Whether the sink holds what is desired but for less than a minute: it rounds or cuts seconds, and would do

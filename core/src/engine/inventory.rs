@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::outcome::found_absent;
 use super::{OnSink, Row};
 use crate::connector::{InventoryBounds, InventoryEntry, SinkCapabilities};
 use crate::model::{EventKey, Window};
@@ -80,7 +81,6 @@ pub fn take(
         if entry.content.is_some() {
             now.sink.content = entry.content.clone();
         }
-        now.attempt = None;
         if now != *known {
             taken.push(Taken::Changed {
                 row,
@@ -98,8 +98,7 @@ pub fn take(
             continue;
         }
         let mut now = row.clone();
-        now.sink.state = OnSink::Absent;
-        now.attempt = None;
+        found_absent(&mut now, began);
         taken.push(Taken::Changed {
             row: position,
             now: Box::new(now),

@@ -15,6 +15,7 @@
 
 mod apply;
 mod config;
+mod confirm;
 mod connection;
 pub mod decide;
 #[allow(clippy::module_inception)]

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::decide::{DecideContext, Intent, print, subject};
 use super::{Agreed, Attempt, DeadLetter, OnSink, Prints, Retry, Row};
-use crate::connector::{AttemptToken, Op, Outcome, SideState};
+use crate::connector::{AttemptToken, Op, Outcome, Probe, SideState};
 use crate::model::Content;
 
 /// After how many refusals that are not final a write becomes a dead letter.
@@ -17,20 +17,27 @@ const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(6);
 
 /// The row while a write of it is under way: committed before the write is sent, so that a crash is remembered.
+/// The same attempt, repeated, keeps its name; any other is named by `fresh`.
 #[must_use]
 pub fn begin(
     mut row: Row,
     intent: &Intent,
-    token: AttemptToken,
+    fresh: AttemptToken,
     context: &DecideContext<'_>,
 ) -> Row {
     if let Some(op) = intent.op() {
+        let target = intent_prints(intent, context);
+        let token = match row.attempt.take() {
+            Some(attempt) if attempt.op == op && attempt.target == target => attempt.token,
+            _ => fresh,
+        };
         row.attempt = Some(Attempt {
             token,
             op,
-            target: intent.content().map(|content| print(content, context)),
+            target,
             at: context.now,
             before: row.sink.state,
+            ticket: None,
         });
         row.sink.state = OnSink::Unknown;
         if row.sink.content.is_none() {
@@ -61,8 +68,8 @@ pub fn settle(
     let now = context.now;
     let desired = subject(before, intent, context);
     match outcome {
-        // Not answered yet, or nobody knows: the attempt stays, and with it what was attempted.
-        Outcome::Accepted { .. } | Outcome::Unknown => {
+        // Nobody knows: the attempt stays, and with it what was attempted.
+        Outcome::Unknown => {
             let mut row = begun;
             if !outage {
                 let tries = again(&mut row, "unknown", None, desired.clone(), now);
@@ -72,6 +79,17 @@ pub fn settle(
                     );
                     bury(&mut row, op, "unknown", &message, desired, context);
                 }
+            }
+            row
+        }
+        // Not answered yet: what was sent is asked after, and not sent again meanwhile.
+        Outcome::Accepted { ticket } => {
+            let mut row = begun;
+            if let Some(attempt) = &mut row.attempt {
+                attempt.ticket = Some(ticket.clone());
+            }
+            if again(&mut row, "accepted", None, desired, now) >= MAX_TRIES {
+                unconfirmed(&mut row, intent_prints(intent, context), context);
             }
             row
         }
@@ -128,9 +146,76 @@ pub fn settle(
     }
 }
 
+/// The row after it was asked in vain what became of its write. `wanted`: of what the record shall hold now.
+#[must_use]
+pub fn not_told(mut row: Row, wanted: Option<Prints>, context: &DecideContext<'_>) -> Row {
+    let tried = row.retry.as_ref();
+    let desired = tried.and_then(|retry| retry.desired.clone());
+    let code = tried.map_or_else(|| "unknown".to_owned(), |retry| retry.code.clone());
+    if again(&mut row, &code, None, desired, context.now) >= MAX_TRIES {
+        unconfirmed(&mut row, wanted, context);
+    }
+    row
+}
+
+/// The row after it was told what became of its write.
+#[must_use]
+pub fn told(mut row: Row, probe: &Probe, now: Timestamp) -> Row {
+    match probe {
+        Probe::Found { remote, content } => {
+            row.sink.state = OnSink::Present;
+            row.sink.remote = Some(remote.clone());
+            if content.is_some() {
+                row.sink.content.clone_from(content);
+            }
+        }
+        Probe::Absent => found_absent(&mut row, now),
+        Probe::Undecidable => {}
+    }
+    row
+}
+
+/// The sink is known not to hold the record (any more). Unless that is what was attempted, the attempt is kept:
+/// repeated, it keeps its name.
+pub(super) fn found_absent(row: &mut Row, now: Timestamp) {
+    row.sink.state = OnSink::Absent;
+    if row
+        .attempt
+        .as_ref()
+        .is_some_and(|attempt| attempt.op == Op::Delete)
+    {
+        row.attempt = None;
+        row.retry = None;
+        row.dead = None;
+        row.held_since = None;
+        row.held_by_stop = false;
+        row.approved = None;
+        row.sink.content = None;
+        row.sink.acknowledged = Some(now);
+    }
+}
+
+/// Nobody could tell what became of a write, however often it was asked.
+fn unconfirmed(row: &mut Row, wanted: Option<Prints>, context: &DecideContext<'_>) {
+    let Some(op) = row.attempt.as_ref().map(|attempt| attempt.op) else {
+        return;
+    };
+    let message = format!(
+        "sent, and not confirmed however often it was asked after ({MAX_TRIES} times); look at the record there, and ask the other system's support with the reference ids of the calls"
+    );
+    bury(row, op, "unconfirmed", &message, wanted, context);
+}
+
+fn intent_prints(intent: &Intent, context: &DecideContext<'_>) -> Option<Prints> {
+    intent.content().map(|content| print(content, context))
+}
+
 /// Forgets the waits of a write that is about something else by now.
 #[must_use]
 pub fn renew(mut row: Row, intent: &Intent, context: &DecideContext<'_>) -> Row {
+    if *intent == Intent::Probe {
+        return row;
+    }
     let desired = subject(&row, intent, context);
     if row
         .retry
@@ -150,6 +235,9 @@ pub fn adopt(mut row: Row, intent: &Intent, context: &DecideContext<'_>) -> Row 
             source: print(content, context),
             sink: print(held, context),
         });
+        if row.attempt.is_some() {
+            row.sink.acknowledged = Some(context.now);
+        }
         row.attempt = None;
         row.dead = None;
         row.retry = None;

@@ -68,7 +68,10 @@ pub(super) async fn plan_and_apply(
     report: &mut PassReport,
 ) -> Result<(), PassError> {
     for _ in 0..PLANS {
-        let plan = Plan::make(unit, rules, deletes).await?;
+        let mut plan = Plan::make(unit, rules, deletes).await?;
+        if plan.confirm(unit, rules).await? {
+            plan = Plan::make(unit, rules, deletes).await?;
+        }
         report.held = plan.schedule.held.len() as u64;
         report.waiting = plan.schedule.waiting as u64;
         report.next = plan.schedule.next;

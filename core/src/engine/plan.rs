@@ -9,7 +9,7 @@ use super::link::{Linked, link};
 use super::project::{Desired, project};
 use super::schedule::{Schedule, schedule};
 use super::unit::{PassError, Unit, sink_capabilities};
-use super::{Fingerprinter, LinkId, Row, Rules, SinkView, outcome};
+use super::{Fingerprinter, LinkId, OnSink, Row, Rules, SinkView, outcome};
 use crate::connector::{Op, SinkCapabilities};
 use crate::model::{EventTime, SideRef};
 use crate::store::{DecisionRecord, NewRow, RowCommit};
@@ -172,12 +172,13 @@ impl Plan {
                 commit.update.push(released);
             } else if decision.intent == Intent::Nothing
                 && decision.reason != Reason::Refused
-                && (row.dead.is_some() || row.retry.is_some())
+                && (row.dead.is_some() || row.retry.is_some() || is_settled(row))
             {
-                // Nothing is left to be refused or to be tried again.
+                // Nothing is left to be refused, to be tried again or to be asked after.
                 let mut closed = row.clone();
                 closed.dead = None;
                 closed.retry = None;
+                closed.attempt = closed.attempt.filter(|_| !is_settled(row));
                 commit.update.push(closed);
             }
         }
@@ -202,6 +203,11 @@ impl Plan {
             ..RowCommit::default()
         }
     }
+}
+
+/// Whether it is known what became of the row's last attempt.
+fn is_settled(row: &Row) -> bool {
+    row.attempt.is_some() && row.sink.state != OnSink::Unknown
 }
 
 /// What dead letters are bound to besides the desired content.

@@ -83,6 +83,9 @@ pub struct Attempt {
     pub at: Timestamp,
     /// What was known of the record before: what holds again if nothing was sent.
     pub before: OnSink,
+    /// The sink took it and answers later: what to ask with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
 /// A write that was refused for good. Any change of what it is bound to opens it again.

@@ -29,7 +29,9 @@ pub struct Schedule {
     pub held_by_stop: bool,
     /// Rows that were held and are not any more: their cause vanished.
     pub released: Vec<LinkId>,
-    /// Writes that wait for a time to pass, with the earliest of those times.
+    /// Rows of which is to be found out what became of their last write.
+    pub probe: Vec<LinkId>,
+    /// Writes and probes that wait for a time to pass, with the earliest of those times.
     pub waiting: usize,
     /// When the first of the waiting ones is due.
     pub next: Option<Timestamp>,
@@ -50,7 +52,8 @@ pub fn schedule(
     let mut schedule = Schedule::default();
     let mut due: Vec<(&Row, &Decision)> = Vec::new();
     for (row, decision) in rows.iter().zip(decisions) {
-        if decision.intent.op().is_none() {
+        let probe = decision.intent == Intent::Probe;
+        if decision.intent.op().is_none() && !probe {
             continue;
         }
         match &row.retry {
@@ -62,6 +65,7 @@ pub fn schedule(
                         .map_or(retry.not_before, |next| next.min(retry.not_before)),
                 );
             }
+            _ if probe => schedule.probe.push(row.link),
             _ => due.push((row, decision)),
         }
     }

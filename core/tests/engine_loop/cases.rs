@@ -8,7 +8,7 @@ use calbridge_core::connector::{Error, ErrorKind, Hint, Outcome, Scope};
 use calbridge_core::engine::{OnSink, Silent, SyncOptions};
 use calbridge_core::model::CalendarRef;
 use calbridge_core::store::sqlite::SqliteStore;
-use calbridge_core::store::{CalendarState, Membership, Retention, Store};
+use calbridge_core::store::{CalendarState, Membership, Retention};
 use jiff::SignedDuration;
 
 use crate::systems::*;

@@ -9,4 +9,5 @@ mod reading;
 mod regressions;
 mod service;
 mod systems;
+mod unanswered;
 mod writing;

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use calbridge_core::clock::{Clock, FixedClock};
 use calbridge_core::connector::{
-    ApplyReport, CalendarSink, CalendarSource, Capabilities, Change, ChangeBatch, ChangeFeed,
-    ChangesRequest, CheckReport, CheckScope, Connection, Cursor, Error, ErrorKind, ExternalIds,
-    Hint, HintFeed, InventoryBounds, InventoryEntry, InventoryFeed, InventoryPage,
-    InventoryRequest, Op, Outcome, Receipt, Result, Roster, Scope, Sharing, SideState,
+    ApplyReport, AttemptToken, CalendarSink, CalendarSource, Capabilities, Change, ChangeBatch,
+    ChangeFeed, ChangesRequest, CheckReport, CheckScope, Connection, Cursor, Error, ErrorKind,
+    ExternalIds, Hint, HintFeed, InventoryBounds, InventoryEntry, InventoryFeed, InventoryPage,
+    InventoryRequest, Op, Outcome, Probe, Receipt, Result, Roster, Scope, Sharing, SideState,
     SinkCapabilities, SkippedEntry, SourceCapabilities, Write, WriteOutcome,
 };
 use calbridge_core::engine::{
-    ConnectionHandle, Engine, Silent, SyncConfig, SyncOptions, SyncReport,
+    ConnectionHandle, Engine, Row, Silent, SyncConfig, SyncOptions, SyncReport,
 };
 use calbridge_core::model::{
     CalendarEntry, CalendarRef, Content, Event, EventKey, EventTime, Field, FieldSet, ItemRef,
@@ -345,6 +345,10 @@ pub struct SinkAnswers {
     pub origin: Option<String>,
     /// Come with every outcome.
     pub notices: Vec<String>,
+    /// Writes are taken, and done by [`MemorySink::work_off`].
+    pub accepts: bool,
+    /// What a probe answers, whatever the token; else that nobody can tell.
+    pub probe: Option<Probe>,
 }
 
 #[derive(Debug, Default)]
@@ -362,6 +366,11 @@ pub struct SinkState {
     pub calls: usize,
     pub inventories: usize,
     pub rosters: usize,
+    /// Taken and not done yet.
+    pub pending: Vec<(String, Write)>,
+    /// The attempts' names of every write that arrived.
+    pub tokens: Vec<AttemptToken>,
+    pub probes: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -379,6 +388,18 @@ impl MemorySink {
             (address.to_owned(), id.to_owned()),
             Content::times(event.content.time.clone()),
         );
+    }
+
+    /// Does what was taken.
+    pub fn work_off(&self) {
+        let mut state = self.state.lock().unwrap();
+        for (address, write) in std::mem::take(&mut state.pending) {
+            let key = (address, write.remote.unwrap().id);
+            match write.target {
+                Some(target) => state.records.insert(key, target),
+                None => state.records.remove(&key),
+            };
+        }
     }
 
     /// The ids that are there, with their start, as text.
@@ -486,6 +507,19 @@ impl CalendarSink for MemorySink {
                 .push(format!("{:?} {id}", write.op).to_lowercase());
             let key = (folded(calendar), id.clone());
             let there = state.records.contains_key(&key);
+            state.tokens.push(write.token.clone());
+            if answers.accepts {
+                state.pending.push((folded(calendar), write.clone()));
+                report.outcomes.push(WriteOutcome {
+                    id: write.id,
+                    outcome: Outcome::Accepted {
+                        ticket: "ticket".to_owned(),
+                    },
+                    receipt: None,
+                    notices: Vec::new(),
+                });
+                continue;
+            }
             let outcome = if let Some(outcome) = answers.scripted.get(&id) {
                 outcome.clone()
             } else {
@@ -549,6 +583,13 @@ impl CalendarSink for MemorySink {
             report.outcomes.clear();
         }
         Ok(report)
+    }
+
+    async fn probe(&self, _: &CalendarRef, tokens: &[AttemptToken]) -> Result<Vec<Probe>> {
+        let mut state = self.state.lock().unwrap();
+        state.probes += 1;
+        let answer = state.answers.probe.clone().unwrap_or(Probe::Undecidable);
+        Ok(vec![answer; tokens.len()])
     }
 
     async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
@@ -708,6 +749,32 @@ impl World {
         .await;
     }
 
+    /// The same, with a sink that can do other things.
+    pub async fn sink_that(mut self, can: impl FnOnce(&mut SinkCapabilities)) -> Self {
+        let mut writes = sink_capabilities();
+        can(writes.sink.as_mut().unwrap());
+        self.engine = engine_of(
+            &self.store,
+            &self.clock,
+            (&self.source, source_capabilities()),
+            (&self.sink, writes),
+            sync_config(),
+        )
+        .await;
+        self
+    }
+
+    /// The rows of a calendar.
+    pub async fn rows(&self, address: &str) -> Vec<Row> {
+        let states = self.store.calendars("jobcenter").await.unwrap();
+        let state = states
+            .iter()
+            .find(|state| state.calendar.address.folded() == address)
+            .unwrap();
+        let rows = self.store.rows("jobcenter", "exchange", state.id).await;
+        rows.unwrap().rows
+    }
+
     /// An engine with a second sink and sync besides.
     pub async fn with_sink(
         &self,
@@ -778,6 +845,24 @@ async fn engine(
     sync: SyncConfig,
     reads: Capabilities,
 ) -> Engine {
+    engine_of(
+        store,
+        clock,
+        (source, reads),
+        (sink, sink_capabilities()),
+        sync,
+    )
+    .await
+}
+
+/// An engine between these two, with what they can do.
+pub async fn engine_of(
+    store: &Arc<dyn Store>,
+    clock: &Arc<FixedClock>,
+    (source, reads): (&MemorySource, Capabilities),
+    (sink, writes): (&MemorySink, Capabilities),
+    sync: SyncConfig,
+) -> Engine {
     let fence = store.acquire("test", clock.now()).await.unwrap();
     let clock: Arc<dyn Clock> = clock.clone();
     Engine::new(
@@ -794,7 +879,7 @@ async fn engine(
             Arc::new(ConnectionHandle::new(
                 "planner",
                 "memory 1",
-                sink_capabilities(),
+                writes,
                 Arc::new(sink.clone()),
             )),
         ],

@@ -243,19 +243,19 @@ impl Life {
             }
         }
         let mut trouble = String::new();
-        for round in 0..6 {
-            // Longer than any wait.
-            self.pass(7);
+        for _ in 0..6 {
             self.sync(true, true).await?;
             self.engine.approve(&self.sync, &[]).await.unwrap();
+            self.sync(true, true).await?;
             match self.in_step() {
-                Ok(()) if round >= 2 => {
+                Ok(()) => {
                     self.remember();
                     return self.quiet().await;
                 }
-                Ok(()) => {}
                 Err(wrong) => trouble = wrong,
             }
+            // Longer than any wait.
+            self.pass(7);
         }
         Err(trouble)
     }

@@ -97,6 +97,7 @@ fn full(mut row: Row) -> Row {
         target: Some(prints(3)),
         at: now(),
         before: OnSink::Present,
+        ticket: Some("ticket".to_owned()),
     });
     row.dead = Some(DeadLetter {
         code: "6203".to_owned(),

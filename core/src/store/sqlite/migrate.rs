@@ -12,7 +12,10 @@ use crate::store::StoreError;
 pub(super) const APPLICATION: i64 = 0x6361_6c62;
 
 /// Step n leads from format n to format n + 1. A step that was released is never changed.
-const STEPS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_attempt_ticket.sql"),
+];
 
 /// Brings the file to the newest format.
 pub(super) fn to_newest(connection: &mut Connection, name: &str, path: Option<&Path>) -> Work<()> {

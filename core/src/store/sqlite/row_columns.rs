@@ -15,7 +15,7 @@ use crate::model::{Content, SideRef};
 use crate::store::{NewRow, StoreError};
 
 /// The columns in the order in which [`read_link`] reads them.
-const COLUMNS: [&str; 39] = [
+const COLUMNS: [&str; 40] = [
     "id",
     "key",
     "ordinal",
@@ -55,6 +55,7 @@ const COLUMNS: [&str; 39] = [
     "attempt_before",
     "retry_desired",
     "held_by_stop",
+    "attempt_ticket",
 ];
 
 /// The columns of the table `l`.
@@ -80,6 +81,7 @@ pub(super) fn read_link(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Resu
             at: read_at(row, first + 13)?,
             target: read_json_opt(row, first + 14)?,
             before: read_word_opt(row, first + 36)?.unwrap_or_default(),
+            ticket: row.get(first + 39)?,
         }),
     };
     let dead = match row.get::<_, Option<String>>(first + 15)? {
@@ -256,7 +258,7 @@ pub(super) fn update(
                     approved = ?29, base_starts = ?30, base_ends = ?31, base_all_day = ?32,
                     base_zone = ?33, base_show_as = ?34, base_private = ?35, base_subject = ?36,
                     base_location = ?37, base_categories = ?38, base_body = ?39,
-                    attempt_before = ?40, retry_desired = ?41, held_by_stop = ?42
+                    attempt_before = ?40, retry_desired = ?41, held_by_stop = ?42, attempt_ticket = ?43
               WHERE id = ?1 AND member = ?2",
         )?
         .execute(params![
@@ -302,6 +304,7 @@ pub(super) fn update(
             attempt.map(|attempt| attempt.before.word()),
             json_opt(retry.and_then(|retry| retry.desired.as_ref()))?,
             row.held_by_stop,
+            attempt.and_then(|attempt| attempt.ticket.as_ref()),
         ])?;
     if changed == 0 {
         return Err(StoreError::NotFound("row").into());
