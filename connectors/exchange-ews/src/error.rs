@@ -295,9 +295,8 @@ pub(crate) fn from_status(status: u16, retry_after: Option<Duration>, charged: C
         ),
     };
     let mut error = Error::new(kind, scope, format!("ews.http.{status}"), text);
-    if kind == ErrorKind::Throttled {
-        error = error.retry_after(believed(retry_after));
-    } else if kind == ErrorKind::Transient && retry_after.is_some_and(|wait| !wait.is_zero()) {
+    let told = retry_after.is_some_and(|wait| !wait.is_zero());
+    if kind == ErrorKind::Throttled || (kind == ErrorKind::Transient && told) {
         error = error.retry_after(believed(retry_after));
     }
     error

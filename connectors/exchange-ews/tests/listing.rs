@@ -31,15 +31,17 @@ async fn items_that_are_stamped_ahead_hide_no_changed_exception() {
         bench.exchange.set_clock(Some(at("2026-11-19T08:05:00Z")));
         let first = request(ANNA, winter());
         let feed = bench.read_true(first.clone()).await;
-        let quiet = bench.read(after(&feed, &first)).await.unwrap();
+        let next = after(&feed, &first);
+        let quiet = bench.read(next.clone()).await.unwrap();
         assert!(quiet.snapshots.is_empty(), "{ahead}");
         bench.exchange.set_clock(Some(at("2026-11-19T08:10:00Z")));
         bench
             .exchange
             .move_occurrence(series, dk("2026-12-15T09:00"), HOUR)
             .unwrap();
-        let feed = bench.read_true(after(&quiet, &first)).await;
-        let quiet = bench.read(after(&feed, &first)).await.unwrap();
+        let next = after(&quiet, &next);
+        let feed = bench.read_true(next.clone()).await;
+        let quiet = bench.read(after(&feed, &next)).await.unwrap();
         assert!(quiet.snapshots.is_empty(), "{ahead}");
     }
 }
