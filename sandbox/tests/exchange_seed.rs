@@ -3,8 +3,8 @@
 
 mod exchange_common;
 
-use calbridge_sandbox::exchange::{ExchangeOptions, FreeBusy, Sensitivity};
-use calbridge_sandbox::seed::Reason;
+use calbridge_sandbox::exchange::{ExchangeOptions, ExchangeSandbox, FreeBusy, Sensitivity};
+use calbridge_sandbox::seed::{Reason, SeedReport};
 use exchange_common::{ANNA, Client, start};
 use jiff::Timestamp;
 
@@ -263,6 +263,257 @@ async fn a_folder_of_mailboxes_is_seeded_file_by_file() {
     );
     assert_eq!(exchange.find("carl@kommune.example", "good").len(), 1);
     assert_eq!(exchange.find(ANNA, "good").len(), 1);
+}
+
+fn starts(exchange: &ExchangeSandbox) -> Vec<String> {
+    exchange
+        .occurrences(ANNA, at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"))
+        .iter()
+        .map(|occurrence| occurrence.start.to_string())
+        .collect()
+}
+
+fn problems(report: &SeedReport) -> Vec<(usize, Reason)> {
+    report
+        .problems
+        .iter()
+        .map(|problem| (problem.line, problem.reason))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_series_of_days_ends_with_the_day_whose_last_second_is_named() {
+    for until in ["20260605T235959Z", "20260605T235959", "20260605"] {
+        let exchange = start(ExchangeOptions::default()).await;
+        let event = format!(
+            "BEGIN:VEVENT\nUID:days\nDTSTART;VALUE=DATE:20260603\nDTEND;VALUE=DATE:20260604\n\
+             RRULE:FREQ=DAILY;UNTIL={until}\nEND:VEVENT\n"
+        );
+        let report = exchange.seed_ics(ANNA, &calendar(&event)).unwrap();
+        assert!(report.problems.is_empty(), "{until}: {report:?}");
+        assert_eq!(
+            starts(&exchange),
+            [
+                "2026-06-02T22:00:00Z",
+                "2026-06-03T22:00:00Z",
+                "2026-06-04T22:00:00Z"
+            ],
+            "{until}"
+        );
+    }
+    // Of a series with hours it is the instant that it says.
+    let exchange = start(ExchangeOptions::default()).await;
+    let event = "BEGIN:VEVENT\nUID:hours\nDTSTART;TZID=Europe/Copenhagen:20260603T003000\n\
+                 RRULE:FREQ=DAILY;UNTIL=20260604T235959Z\nEND:VEVENT\n";
+    exchange.seed_ics(ANNA, &calendar(event)).unwrap();
+    assert_eq!(starts(&exchange).len(), 3);
+}
+
+/// An event that is read whatever stands around it.
+const GOOD: &str = "BEGIN:VEVENT\nUID:good\nDTSTART:20260701T090000Z\nEND:VEVENT\n";
+
+#[tokio::test]
+async fn a_change_of_all_that_follows_is_reported_and_changes_nothing() {
+    let exchange = start(ExchangeOptions::default()).await;
+    let events = format!(
+        "BEGIN:VEVENT\nUID:a\nDTSTART:20260601T090000Z\nRRULE:FREQ=DAILY;COUNT=3\nEND:VEVENT\n\
+         BEGIN:VEVENT\nUID:a\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260602T090000Z\n\
+         DTSTART:20260602T110000Z\nEND:VEVENT\n{GOOD}"
+    );
+    let report = exchange.seed_ics(ANNA, &calendar(&events)).unwrap();
+    assert_eq!(problems(&report), [(9, Reason::RecurrenceId)]);
+    assert_eq!(
+        starts(&exchange),
+        [
+            "2026-06-01T09:00:00Z",
+            "2026-06-02T09:00:00Z",
+            "2026-06-03T09:00:00Z",
+            "2026-07-01T09:00:00Z"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_event_without_its_end_is_reported_and_the_others_go_on() {
+    let open = "BEGIN:VEVENT\nUID:open\nDTSTART:20260601T090000Z\n";
+    let alarm = "BEGIN:VEVENT\nUID:open\nDTSTART:20260601T090000Z\nBEGIN:VALARM\nACTION:DISPLAY\nEND:VEVENT\n";
+    for (events, line) in [
+        (format!("{open}{GOOD}"), 4),
+        (format!("{GOOD}{open}"), 8),
+        (format!("{alarm}{GOOD}"), 4),
+    ] {
+        let exchange = start(ExchangeOptions::default()).await;
+        let report = exchange.seed_ics(ANNA, &calendar(&events)).unwrap();
+        assert_eq!(problems(&report), [(line, Reason::Component)], "{events}");
+        assert_eq!(starts(&exchange), ["2026-07-01T09:00:00Z"], "{events}");
+    }
+    // A file that was cut short: both the event and the calendar are not ended.
+    let exchange = start(ExchangeOptions::default()).await;
+    let whole = calendar(&format!("{GOOD}{open}"));
+    let report = exchange
+        .seed_ics(ANNA, whole.trim_end_matches("END:VCALENDAR\r\n"))
+        .unwrap();
+    assert_eq!(
+        problems(&report),
+        [(1, Reason::Component), (8, Reason::Component)]
+    );
+    assert_eq!(starts(&exchange).len(), 1);
+}
+
+#[tokio::test]
+async fn rules_that_cannot_be_understood_are_reported_and_not_simplified() {
+    for rule in [
+        "FREQ=FORTNIGHTLY;COUNT=3",
+        "COUNT=3",
+        "FREQ=WEEKLY;BYDAY=XX;COUNT=3",
+        "FREQ=WEEKLY;UNTIL=soon",
+        "FREQ=DAILY;COUNT=many",
+        "FREQ=DAILY;COUNT=0",
+        "FREQ=DAILY;INTERVAL=0",
+        "FREQ=MONTHLY;BYMONTHDAY=40;COUNT=3",
+        "FREQ=DAILY;BYMOON=FULL;COUNT=3",
+        "FREQ=MINUTELY;COUNT=3",
+        "daily",
+        "",
+    ] {
+        let exchange = start(ExchangeOptions::default()).await;
+        let events = format!(
+            "BEGIN:VEVENT\nUID:bad\nDTSTART:20260601T090000Z\nRRULE:{rule}\nEND:VEVENT\n{GOOD}"
+        );
+        let report = exchange.seed_ics(ANNA, &calendar(&events)).unwrap();
+        assert_eq!(problems(&report), [(4, Reason::Rule)], "{rule}");
+        assert_eq!(starts(&exchange), ["2026-07-01T09:00:00Z"], "{rule}");
+    }
+    // An old rule for what is taken away again has no counterpart.
+    let exchange = start(ExchangeOptions::default()).await;
+    let events = "BEGIN:VEVENT\nUID:bad\nDTSTART:20260601T090000Z\nRRULE:FREQ=DAILY;COUNT=9\n\
+                  EXRULE:FREQ=WEEKLY\nEND:VEVENT\n";
+    let report = exchange.seed_ics(ANNA, &calendar(events)).unwrap();
+    assert_eq!(problems(&report), [(4, Reason::Rule)]);
+}
+
+#[tokio::test]
+async fn a_file_without_a_calendar_is_reported_and_the_other_files_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = calendar(GOOD);
+    for (name, text) in [
+        ("a.ics", ""),
+        ("b.ics", GOOD),
+        ("c.ics", "<html><body>Log on: here</body></html>"),
+        ("d.ics", good.as_str()),
+        ("e.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let exchange = start(ExchangeOptions::default()).await;
+    let report = exchange.seed_ics_folder(ANNA, folder.path()).unwrap();
+    for (path, file) in &report.files {
+        let file = file.as_ref().unwrap();
+        let expected: &[_] = match path.ends_with("d.ics") {
+            true => &[],
+            false => &[(1, Reason::NoCalendar)],
+        };
+        assert_eq!(problems(file), expected, "{}", path.display());
+    }
+    assert_eq!(starts(&exchange), ["2026-07-01T09:00:00Z"]);
+}
+
+#[tokio::test]
+async fn classes_and_apples_access_say_who_may_see() {
+    for (lines, expected) in [
+        ("", Sensitivity::Normal),
+        ("CLASS:PUBLIC\n", Sensitivity::Normal),
+        ("CLASS:private\n", Sensitivity::Private),
+        ("CLASS:CONFIDENTIAL\n", Sensitivity::Confidential),
+        ("CLASS:X-FRIENDS\n", Sensitivity::Private),
+        ("X-CALENDARSERVER-ACCESS:PUBLIC\n", Sensitivity::Normal),
+        ("X-CALENDARSERVER-ACCESS:PRIVATE\n", Sensitivity::Private),
+        ("X-CALENDARSERVER-ACCESS:RESTRICTED\n", Sensitivity::Private),
+        (
+            "X-CALENDARSERVER-ACCESS:CONFIDENTIAL\n",
+            Sensitivity::Confidential,
+        ),
+        (
+            "CLASS:PUBLIC\nX-CALENDARSERVER-ACCESS:PRIVATE\n",
+            Sensitivity::Private,
+        ),
+        (
+            "CLASS:CONFIDENTIAL\nX-CALENDARSERVER-ACCESS:PUBLIC\n",
+            Sensitivity::Confidential,
+        ),
+    ] {
+        let exchange = start(ExchangeOptions::default()).await;
+        let event = format!("BEGIN:VEVENT\nUID:a\nDTSTART:20260701T090000Z\n{lines}END:VEVENT\n");
+        exchange.seed_ics(ANNA, &calendar(&event)).unwrap();
+        let found =
+            exchange.occurrences(ANNA, at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
+        assert_eq!(found[0].sensitivity, expected, "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn an_occurrence_without_its_series_still_says_which_one_it_is() {
+    let exchange = start(ExchangeOptions::default()).await;
+    let events = "BEGIN:VEVENT
+UID:lonely
+RECURRENCE-ID;TZID=Europe/Copenhagen:20261027T100000
+DTSTART;TZID=Europe/Copenhagen:20261027T110000
+DTEND;TZID=Europe/Copenhagen:20261027T120000
+END:VEVENT
+BEGIN:VEVENT
+UID:strays
+DTSTART:20260601T090000Z
+RRULE:FREQ=DAILY;COUNT=2
+END:VEVENT
+BEGIN:VEVENT
+UID:strays
+RECURRENCE-ID:20260801T090000Z
+DTSTART:20260801T100000Z
+END:VEVENT
+";
+    let report = exchange.seed_ics(ANNA, &calendar(events)).unwrap();
+    assert!(report.problems.is_empty(), "{report:?}");
+    let client = Client::new(&exchange, ANNA);
+    let view = client
+        .view(
+            "2026-07-01T00:00:00Z",
+            "2027-01-01T00:00:00Z",
+            None,
+            &[
+                "calendar:UID",
+                "calendar:RecurrenceId",
+                "calendar:CalendarItemType",
+            ],
+        )
+        .await;
+    assert_eq!(view.all("UID"), ["strays", "lonely"]);
+    assert_eq!(
+        view.all("RecurrenceId"),
+        ["2026-08-01T09:00:00Z", "2026-10-27T09:00:00Z"]
+    );
+    assert_eq!(view.all("CalendarItemType"), ["Single", "Single"]);
+}
+
+#[tokio::test]
+async fn a_letter_that_is_folded_in_the_middle_and_latin_1_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("letters.ics");
+    let mut bytes =
+        b"\xef\xbb\xbfBEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:a\r\nDTSTART:20260701T090000Z\r\n"
+            .to_vec();
+    bytes.extend_from_slice(b"SUMMARY:M\xc3\r\n \xb8de\r\nLOCATION:V\xe6rksted\r\n");
+    bytes.extend_from_slice(b"END:VEVENT\r\nEND:VCALENDAR\r\n");
+    std::fs::write(&place, bytes).unwrap();
+    let exchange = start(ExchangeOptions::default()).await;
+    let report = exchange.seed_ics_file(ANNA, &place).unwrap();
+    assert!(report.problems.is_empty(), "{report:?}");
+    let client = Client::new(&exchange, ANNA);
+    let ids = client.sync(None, 512).await.ids();
+    let item = client
+        .get(&ids, &["item:Subject", "calendar:Location"])
+        .await;
+    assert_eq!(item.one("Subject"), "M\u{f8}de");
+    assert_eq!(item.one("Location"), "V\u{e6}rksted");
 }
 
 /// Real files, where they are at hand: every one gives items or a problem, and the server's view equals the oracle.

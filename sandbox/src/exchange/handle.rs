@@ -93,7 +93,7 @@ impl Occurrence {
         Occurrence {
             item: ItemHandle(item.number),
             uid: item.uid.clone(),
-            original_start,
+            original_start: original_start.or(item.lone_original),
             start: content.start,
             end: content.end,
             dates: content

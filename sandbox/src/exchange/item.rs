@@ -291,6 +291,9 @@ pub struct NewItem {
     pub uid: Option<String>,
     /// How it repeats.
     pub series: Option<SeriesRule>,
+    /// Of an appointment that is one occurrence of a series which the mailbox does not have (somebody was invited to
+    /// that one only): the occurrence's original start.
+    pub lone_original: Option<Timestamp>,
     /// Where it goes.
     pub folder: Folder,
 }
@@ -303,6 +306,7 @@ impl NewItem {
             appointment,
             uid: None,
             series: None,
+            lone_original: None,
             folder: Folder::Calendar,
         }
     }
@@ -467,6 +471,7 @@ pub(crate) struct Item {
     pub(crate) modified: Timestamp,
     pub(crate) appointment: Appointment,
     pub(crate) series: Option<Series>,
+    pub(crate) lone_original: Option<Timestamp>,
 }
 
 /// One occurrence of a series: its original start and, where changed, what it became.

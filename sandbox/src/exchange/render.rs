@@ -296,7 +296,7 @@ pub(crate) fn calendar_item(
 
     put("calendar:UID", text("UID", &item.uid));
     let original = subject.slot().map(|slot| (slot, item.slot_instant(slot)));
-    if let Some((_, instant)) = original {
+    if let Some(instant) = original.map(|(_, instant)| instant).or(item.lone_original) {
         put(
             "calendar:RecurrenceId",
             text("RecurrenceId", &style.instant(instant)),
@@ -732,10 +732,15 @@ fn extended_element(subject: &Subject<'_>, path: &ExtendedPath) -> Option<Elemen
             .is_some_and(|set| set.eq_ignore_ascii_case("6ED8DA90-450B-101B-98DA-00AA003F1305"));
     let values = match (meeting, get("PropertyId"), get("PropertyType")) {
         (true, Some("3"), Some("Binary")) => {
-            vec![STANDARD.encode(goid::global_object_id(
-                &subject.item().uid,
-                subject.slot().map(DateTime::date),
-            ))]
+            vec![
+                STANDARD.encode(goid::global_object_id(
+                    &subject.item().uid,
+                    subject
+                        .slot()
+                        .or_else(|| Some(subject.item().slot_of(subject.item().lone_original?)))
+                        .map(DateTime::date),
+                )),
+            ]
         }
         (true, Some("35"), Some("Binary")) => {
             vec![STANDARD.encode(goid::global_object_id(&subject.item().uid, None))]

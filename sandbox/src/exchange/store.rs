@@ -230,6 +230,7 @@ impl Store {
             mut appointment,
             uid,
             series,
+            lone_original,
             folder,
         } = new;
         check_times(&appointment)?;
@@ -250,6 +251,7 @@ impl Store {
             modified: now,
             appointment,
             series: None,
+            lone_original,
         };
         item.set_rule(series)?;
         self.enter(&item);

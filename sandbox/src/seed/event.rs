@@ -1,14 +1,15 @@
 //! From a VEVENT to a calendar item.
 
 use calcard::icalendar::{
-    ICalendarClassification, ICalendarComponent, ICalendarEntry, ICalendarParameterName,
-    ICalendarParameterValue, ICalendarParticipationRole, ICalendarParticipationStatus,
-    ICalendarProperty, ICalendarStatus, ICalendarTransparency, ICalendarUserTypes, ICalendarValue,
+    ICalendarComponent, ICalendarEntry, ICalendarParameterName, ICalendarParameterValue,
+    ICalendarParticipationRole, ICalendarParticipationStatus, ICalendarProperty, ICalendarStatus,
+    ICalendarTransparency, ICalendarUserTypes, ICalendarValue,
 };
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp};
 
-use super::rule::{Skipped, civil, series};
+use super::file::Part;
+use super::rule::{Rule, Skipped, civil, series};
 use super::zones::Zones;
 use super::{Reason, SeedEvent};
 use crate::exchange::{
@@ -24,6 +25,19 @@ pub(crate) struct Changed {
     pub(crate) uid: Option<String>,
 }
 
+impl Changed {
+    /// Where the occurrence stood in its series.
+    fn original_instant(&self) -> Option<Timestamp> {
+        match self.original {
+            Skipped::At(at) => Some(at),
+            Skipped::Day(day) => {
+                let rules = self.appointment.start_zone.rules();
+                rules.to_timestamp(day.at(0, 0, 0, 0)).ok()
+            }
+        }
+    }
+}
+
 /// A time of the file.
 #[derive(Debug, Clone)]
 enum Time {
@@ -32,7 +46,9 @@ enum Time {
 }
 
 /// Reads one VEVENT by itself. An override comes out as an event whose only change is itself.
-pub(super) fn read(component: &ICalendarComponent, zones: &Zones) -> Result<SeedEvent, Reason> {
+pub(super) fn read(part: &Part, zones: &Zones) -> Result<SeedEvent, Reason> {
+    let components = part.components();
+    let component = components.first().ok_or(Reason::Component)?;
     let start = entry(component, &ICalendarProperty::Dtstart).ok_or(Reason::Start)?;
     let start = times(start, zones, Reason::Start)?
         .into_iter()
@@ -40,16 +56,23 @@ pub(super) fn read(component: &ICalendarComponent, zones: &Zones) -> Result<Seed
         .ok_or(Reason::Start)?;
     let mut appointment = period(component, zones, &start)?;
     content(component, &mut appointment);
+    appointment.sensitivity = sensitivity(part);
     let zone = appointment.start_zone.clone();
     let first = appointment.local_start();
 
-    let rules: Vec<_> = component
+    let days = matches!(start, Time::Day(_));
+    let rules: Vec<Rule<'_>> = component
         .properties(&ICalendarProperty::Rrule)
-        .map(|entry| match entry.values.first() {
-            Some(ICalendarValue::RecurrenceRule(rule)) => Ok(rule.as_ref()),
+        .zip(part.written("RRULE"))
+        .map(|(entry, written)| match entry.values.first() {
+            Some(ICalendarValue::RecurrenceRule(parsed)) => Rule::new(parsed, written, days),
             _ => Err(Reason::Rule),
         })
         .collect::<Result<_, _>>()?;
+    // EWS has no word for what a rule takes away again.
+    if !part.written("EXRULE").is_empty() {
+        return Err(Reason::Rule);
+    }
     let mut dates = Vec::new();
     for entry in component.properties(&ICalendarProperty::Rdate) {
         dates.extend(
@@ -75,6 +98,10 @@ pub(super) fn read(component: &ICalendarComponent, zones: &Zones) -> Result<Seed
     };
     let mut changed = Vec::new();
     match entry(component, &ICalendarProperty::RecurrenceId) {
+        // A change of one occurrence and all after it.
+        Some(entry) if entry.has_parameter(&ICalendarParameterName::Range) => {
+            return Err(Reason::RecurrenceId);
+        }
         Some(entry) => {
             let original = times(entry, zones, Reason::RecurrenceId)?
                 .first()
@@ -95,7 +122,8 @@ pub(super) fn read(component: &ICalendarComponent, zones: &Zones) -> Result<Seed
     })
 }
 
-/// Puts overrides with the series of the same UID; those without a series stay single items.
+/// Puts overrides with the series of the same UID; those without a series stay single items that know what
+/// they replace.
 pub(super) fn join(events: Vec<(usize, SeedEvent)>) -> Vec<(usize, SeedEvent)> {
     let (overrides, mut items): (Vec<_>, Vec<_>) = events
         .into_iter()
@@ -107,6 +135,10 @@ pub(super) fn join(events: Vec<(usize, SeedEvent)>) -> Vec<(usize, SeedEvent)> {
         match master {
             Some((_, master)) => master.changed.append(&mut event.changed),
             None => {
+                event.item.lone_original = event
+                    .changed
+                    .pop()
+                    .and_then(|change| change.original_instant());
                 event.changed.clear();
                 items.push((line, event));
             }
@@ -151,6 +183,7 @@ impl ExchangeSandbox {
             self.create(
                 address,
                 NewItem {
+                    lone_original: orphan.original_instant(),
                     uid: orphan.uid,
                     ..NewItem::new(orphan.appointment)
                 },
@@ -344,18 +377,6 @@ fn content(component: &ICalendarComponent, appointment: &mut Appointment) {
         .collect();
     appointment.cancelled = component.status() == Some(&ICalendarStatus::Cancelled);
     appointment.free_busy = free_busy(component, appointment.cancelled);
-    appointment.sensitivity = match component
-        .property(&ICalendarProperty::Class)
-        .and_then(|entry| entry.values.first())
-    {
-        Some(ICalendarValue::Classification(ICalendarClassification::Private)) => {
-            Sensitivity::Private
-        }
-        Some(ICalendarValue::Classification(ICalendarClassification::Confidential)) => {
-            Sensitivity::Confidential
-        }
-        _ => Sensitivity::Normal,
-    };
     appointment.organizer = component
         .property(&ICalendarProperty::Organizer)
         .map(person);
@@ -383,6 +404,24 @@ fn content(component: &ICalendarComponent, appointment: &mut Appointment) {
             _ => &mut appointment.required,
         };
         list.push(attendee);
+    }
+}
+
+/// The stricter of CLASS and what Apple's servers write instead. A word that is not known is private (RFC 5545,
+/// section 3.8.1.3).
+fn sensitivity(part: &Part) -> Sensitivity {
+    let words: Vec<String> = ["CLASS", "X-CALENDARSERVER-ACCESS"]
+        .into_iter()
+        .flat_map(|name| part.written(name))
+        .map(|word| word.trim().to_ascii_uppercase())
+        .filter(|word| !word.is_empty() && word != "PUBLIC")
+        .collect();
+    if words.is_empty() {
+        Sensitivity::Normal
+    } else if words.iter().any(|word| word == "CONFIDENTIAL") {
+        Sensitivity::Confidential
+    } else {
+        Sensitivity::Private
     }
 }
 

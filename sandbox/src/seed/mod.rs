@@ -6,13 +6,13 @@
 //! be read is reported with its place, and the rest goes on.
 
 mod event;
+mod file;
 mod rule;
 mod zones;
 
 use std::path::{Path, PathBuf};
 
-use calcard::icalendar::{ICalendar, ICalendarComponent, ICalendarComponentType};
-use calcard::{Entry, Parser};
+use calcard::icalendar::ICalendarComponent;
 
 use crate::exchange::{ExchangeSandbox, ItemHandle, NewItem, StoreError, Zone};
 
@@ -86,8 +86,12 @@ impl ExchangeSandbox {
     /// # Errors
     /// There is no such mailbox. What is wrong inside the text stands in the report.
     pub fn seed_ics(&self, address: &str, text: &str) -> Result<SeedReport, StoreError> {
+        self.seed(address, text.as_bytes())
+    }
+
+    fn seed(&self, address: &str, bytes: &[u8]) -> Result<SeedReport, StoreError> {
         self.mailbox_exists(address)?;
-        let (events, mut problems) = read(text, &Zone::denmark());
+        let (events, mut problems) = read(bytes, &Zone::denmark());
         let mut items = Vec::new();
         for (line, event) in events {
             match self.create_series(address, event) {
@@ -102,15 +106,13 @@ impl ExchangeSandbox {
         Ok(SeedReport { items, problems })
     }
 
-    /// Fills a mailbox from an iCalendar file; text that is not UTF-8 is taken for Latin-1.
+    /// Fills a mailbox from an iCalendar file; lines that are not UTF-8 are taken for Latin-1.
     ///
     /// # Errors
     /// The file cannot be read, or there is no such mailbox.
     pub fn seed_ics_file(&self, address: &str, path: &Path) -> Result<SeedReport, SeedError> {
         let bytes = std::fs::read(path)?;
-        let text = String::from_utf8(bytes)
-            .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
-        self.seed_ics(address, &text)
+        self.seed(address, &bytes)
             .map_err(|error| SeedError(std::io::Error::other(error)))
     }
 
@@ -189,48 +191,23 @@ pub(crate) struct SeedEvent {
     pub(crate) changed: Vec<event::Changed>,
 }
 
-/// Reads all events of a text, each with the line of its BEGIN.
-fn read(text: &str, home: &Zone) -> (Vec<(usize, SeedEvent)>, Vec<SeedProblem>) {
-    let mut problems = Vec::new();
-    let mut calendars: Vec<ICalendar> = Vec::new();
-    let mut parser = Parser::new(text);
-    loop {
-        match parser.entry() {
-            Entry::ICalendar(calendar) => calendars.push(calendar),
-            Entry::InvalidLine(line) => problems.push(SeedProblem {
-                line: line_of(text, &line),
-                reason: Reason::Line,
-            }),
-            Entry::UnexpectedComponentEnd { .. } | Entry::UnterminatedComponent(_) => {
-                problems.push(SeedProblem {
-                    line: text.lines().count().max(1),
-                    reason: Reason::Component,
-                });
-            }
-            Entry::Eof => break,
-            _ => {}
-        }
-    }
-    let components: Vec<&ICalendarComponent> = calendars
+/// Reads all events of a file, each with the line of its BEGIN.
+fn read(bytes: &[u8], home: &Zone) -> (Vec<(usize, SeedEvent)>, Vec<SeedProblem>) {
+    let (parts, mut problems) = file::cut(bytes);
+    let zones: Vec<ICalendarComponent> = parts
         .iter()
-        .flat_map(|calendar| &calendar.components)
+        .filter(|part| part.kind == "VTIMEZONE")
+        .flat_map(file::Part::components)
         .collect();
-    let zones = zones::Zones::new(home.clone(), components.iter().copied());
-    let lines: Vec<usize> = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.trim().eq_ignore_ascii_case("BEGIN:VEVENT"))
-        .map(|(index, _)| index + 1)
-        .collect();
+    let zones = zones::Zones::new(home.clone(), zones.iter());
     let mut events = Vec::new();
-    let found = components
-        .iter()
-        .filter(|component| component.component_type == ICalendarComponentType::VEvent);
-    for (index, component) in found.enumerate() {
-        let line = lines.get(index).copied().unwrap_or(1);
-        match event::read(component, &zones) {
-            Ok(event) => events.push((line, event)),
-            Err(reason) => problems.push(SeedProblem { line, reason }),
+    for part in parts.iter().filter(|part| part.kind == "VEVENT") {
+        match event::read(part, &zones) {
+            Ok(event) => events.push((part.line, event)),
+            Err(reason) => problems.push(SeedProblem {
+                line: part.line,
+                reason,
+            }),
         }
     }
     if events.is_empty() && problems.is_empty() {
@@ -240,11 +217,4 @@ fn read(text: &str, home: &Zone) -> (Vec<(usize, SeedEvent)>, Vec<SeedProblem>) 
         });
     }
     (event::join(events), problems)
-}
-
-fn line_of(text: &str, line: &str) -> usize {
-    let wanted = line.trim();
-    text.lines()
-        .position(|candidate| candidate.trim() == wanted)
-        .map_or(1, |index| index + 1)
 }

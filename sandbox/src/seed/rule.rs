@@ -54,9 +54,51 @@ pub(super) fn civil(value: &PartialDateTime) -> Option<(Date, Option<DateTime>)>
     Some((day, Some(day.to_datetime(time))))
 }
 
+/// A rule of a file.
+///
+/// The parser passes over what it does not understand, which would leave another rule. So what is expanded is what
+/// was written.
+#[derive(Debug)]
+pub(super) struct Rule<'a> {
+    parsed: &'a ICalendarRecurrenceRule,
+    /// As written, without UNTIL.
+    plain: String,
+    /// Whether the series is one of days.
+    days: bool,
+}
+
+impl<'a> Rule<'a> {
+    pub(super) fn new(
+        parsed: &'a ICalendarRecurrenceRule,
+        written: &str,
+        days: bool,
+    ) -> Result<Self, Reason> {
+        let mut plain = Vec::new();
+        for part in written.split(';') {
+            // Old exporters put blanks into lists.
+            let part: String = part.chars().filter(|c| !c.is_whitespace()).collect();
+            let part = part.to_ascii_uppercase();
+            match part.split_once('=') {
+                Some(("UNTIL", _)) if parsed.until.is_some() => {}
+                Some(("INTERVAL" | "COUNT", number)) if number.parse() == Ok(0) => {
+                    return Err(Reason::Rule);
+                }
+                Some((name, _)) if name != "UNTIL" => plain.push(part),
+                None if part.is_empty() => {}
+                _ => return Err(Reason::Rule),
+            }
+        }
+        Ok(Self {
+            parsed,
+            plain: plain.join(";"),
+            days,
+        })
+    }
+}
+
 /// The series that rules and further dates make from `first`.
 pub(super) fn series(
-    rules: &[&ICalendarRecurrenceRule],
+    rules: &[Rule<'_>],
     dates: Vec<DateTime>,
     first: DateTime,
     zone: &Zone,
@@ -76,7 +118,7 @@ pub(super) fn series(
     };
     if let ([rule], SeriesRule::Other { dates, .. }) = (rules, &original)
         && dates.is_empty()
-        && let Some(translated) = translate(rule, first, &original)
+        && let Some(translated) = translate(rule.parsed, first, &original)
     {
         return Ok(Some(translated));
     }
@@ -84,20 +126,21 @@ pub(super) fn series(
 }
 
 /// The rule as text, with UNTIL on the clock of the series.
-fn text(rule: &ICalendarRecurrenceRule, first: DateTime, zone: &Zone) -> Result<String, Reason> {
+fn text(rule: &Rule<'_>, first: DateTime, zone: &Zone) -> Result<String, Reason> {
     if matches!(
-        rule.freq,
+        rule.parsed.freq,
         ICalendarFrequency::Minutely | ICalendarFrequency::Secondly
     ) {
         return Err(Reason::Rule);
     }
-    let mut plain = rule.clone();
-    let until = plain.until.take();
-    let mut text = plain.to_string();
-    if let Some(until) = until {
-        let end = match civil(&until).ok_or(Reason::Rule)? {
+    let mut text = rule.plain.clone();
+    if let Some(until) = &rule.parsed.until {
+        let last_second = jiff::civil::time(23, 59, 59, 0);
+        let end = match civil(until).ok_or(Reason::Rule)? {
             // A day means all of it.
             (day, None) => day.at(23, 59, 59, 0),
+            // Google ends a series of days so, and means the day although it says UTC.
+            (_, Some(wall)) if rule.days && wall.time() == last_second => wall,
             (_, Some(wall)) if until.tz_hour.is_some() => {
                 let instant = jiff::tz::TimeZone::UTC
                     .to_timestamp(wall)

@@ -106,6 +106,7 @@ fn create(
         appointment,
         uid,
         series,
+        lone_original: None,
         folder,
     };
     let number = context.store.create(mailbox, new)?;
