@@ -2,8 +2,8 @@
 """Spoils the planner in one place at a time and plays simulated lives: each of the spoilt ones must be caught.
 
 A simulation that catches nothing shows nothing. Each mutant is a copy of the tree with one replacement; it counts as
-caught if it compiles and the simulation fails. Usage: planner_mutants.py [NAME ...]; CARGO_TARGET_DIR is shared with
-the main build.
+caught if it compiles and the simulation fails. Usage: planner_mutants.py [NAME ...]. What is built lies apart from the
+main build, which must not take a spoilt planner for its own.
 """
 
 import os
@@ -44,8 +44,8 @@ def spoil(tree, name):
 
 
 def main():
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    tree = target / "mutant"
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
+    tree = target / "tree"
     names = sys.argv[1:] or list(MUTANTS)
     survivors = []
     for name in names:

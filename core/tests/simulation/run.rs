@@ -21,6 +21,8 @@ use crate::systems::{
 use crate::truth::{self, Exception, Item, Items, Occurrence, Rule, Span, Zone};
 
 const PEOPLE: usize = 3;
+/// How long what has passed is watched.
+const MEMORY: SignedDuration = SignedDuration::from_hours(24 * 60);
 
 /// Where the engine's memory is.
 pub enum Place {
@@ -187,6 +189,7 @@ impl Life {
     }
 
     async fn sync(&mut self, full: bool, reconcile: bool) -> Result<(), String> {
+        self.forget_what_changed();
         let due = {
             let mut state = self.systems.lock();
             state.effective = 0;
@@ -260,6 +263,26 @@ impl Life {
         Err(trouble)
     }
 
+    /// What was changed since it was remembered may have been removed, and need not come back when the change is
+    /// taken back. What passed long ago is of no interest.
+    fn forget_what_changed(&mut self) {
+        let state = self.systems.lock();
+        let (from, to) = (state.now - MEMORY, truth::midnight(window_end(state.now)));
+        let standing: Vec<BTreeMap<String, Span>> = state
+            .people
+            .iter()
+            .map(|person| {
+                truth::occurrences(person.calendar.items(), from, to)
+                    .into_iter()
+                    .filter(Occurrence::is_busy)
+                    .map(|one| (one.id.clone(), one.span()))
+                    .collect()
+            })
+            .collect();
+        self.passed
+            .retain(|(who, id), span| standing[*who].get(id) == Some(span));
+    }
+
     /// Nothing is left to do.
     async fn quiet(&mut self) -> Result<(), String> {
         let before = self.systems.lock().processed;
@@ -298,15 +321,8 @@ impl Life {
                     owner(who)
                 ));
             }
-            for ((_, id), span) in self.passed.iter().filter(|((of, _), _)| *of == who) {
-                let still = truth::occurrences(
-                    person.calendar.items(),
-                    truth::midnight(span.0.date()) - SignedDuration::from_hours(48),
-                    truth::midnight(span.1.date()) + SignedDuration::from_hours(48),
-                )
-                .into_iter()
-                .any(|one| one.id == *id && one.is_busy() && one.span() == *span);
-                if still && !records_of(&state, who).any(|record| record == *span) {
+            for (_, span) in self.passed.iter().filter(|((of, _), _)| *of == who) {
+                if !records_of(&state, who).any(|record| record == *span) {
                     return Err(format!(
                         "{}: {} {span:?} has passed, and its record is gone",
                         state.now,
