@@ -20,6 +20,8 @@ pub enum ErrorKind {
     NotFound,
     /// The server asks to slow down.
     Throttled,
+    /// The connection's own settings allow no more calls now: nothing was sent, and the server is not in trouble.
+    Paced,
     /// May well work later.
     Transient,
     /// The other side holds something else than was assumed.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Result};
 use crate::model::{
-    CalendarRef, Content, Coverage, Event, EventKey, FieldSet, GroupRef, ItemRef, SideRef, Window,
+    CalendarRef, Content, Coverage, Event, EventKey, FieldSet, GroupRef, ItemRef, Origin, SideRef,
+    Window,
 };
 
 /// A source's opaque bookmark. The core stores it with the window, the fields and the connector's version,
@@ -160,7 +161,7 @@ pub struct InventoryEntry {
     pub key: Option<EventKey>,
     /// The mark that we left on it, where the sink keeps marks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<String>,
+    pub origin: Option<Origin>,
 }
 
 /// A part of an inventory.

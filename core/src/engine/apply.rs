@@ -314,7 +314,7 @@ fn count(outcome: &Outcome, op: Option<Op>, report: &mut PassReport) {
         (Outcome::Done { .. } | Outcome::Unchanged, Some(Op::Delete)) => report.deleted += 1,
         (Outcome::Rejected { .. }, _) => report.rejected += 1,
         (Outcome::Retry { .. } | Outcome::Unknown | Outcome::Accepted { .. }, _) => {
-            report.waiting += 1
+            report.waiting += 1;
         }
         _ => {}
     }

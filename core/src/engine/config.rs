@@ -113,6 +113,10 @@ impl Default for GuardLimits {
 /// The rules of a sync, as configured ([`SyncConfig`](super::SyncConfig)).
 #[derive(Debug, Clone, Default)]
 pub struct RulesConfig {
+    /// The sync's name.
+    pub sync: String,
+    /// The name of the connection that is written.
+    pub sink: String,
     /// What is kept in step.
     pub window: WindowConfig,
     /// What becomes of private events' texts.
@@ -126,6 +130,10 @@ pub struct RulesConfig {
 /// The rules of a sync, resolved for one moment.
 #[derive(Debug, Clone)]
 pub struct Rules {
+    /// The sync's name.
+    pub sync: String,
+    /// The name of the connection that is written.
+    pub sink: String,
     /// The range that is read and kept in step.
     pub window: Window,
     /// The present date in [`Rules::zone`].
@@ -223,6 +231,8 @@ impl RulesConfig {
             today.tomorrow().map_err(|_| RulesError::BadWindow)?
         };
         Ok(Rules {
+            sync: self.sync.clone(),
+            sink: self.sink.clone(),
             window: Window::new(day(first)?, day(last)?)?,
             today,
             first_day,

@@ -125,6 +125,15 @@ struct GateState {
     parked: Option<(Timestamp, Error)>,
 }
 
+impl GateState {
+    /// Of several calls that were answered alike, the longest wait counts.
+    fn park(&mut self, until: Timestamp, error: &Error) {
+        if self.parked.as_ref().is_none_or(|(known, _)| *known < until) {
+            self.parked = Some((until, error.clone()));
+        }
+    }
+}
+
 /// One call in flight.
 pub(super) struct Permit<'a>(&'a Gate);
 
@@ -199,6 +208,14 @@ impl Gate {
                     let until = now.checked_add(AUTH_WAIT).unwrap_or(Timestamp::MAX);
                     state.parked = Some((until, error.clone()));
                 }
+                // Our own limit says nothing about the server.
+                ErrorKind::Paced => {
+                    let wait = error
+                        .wait()
+                        .and_then(|wait| SignedDuration::try_from(wait).ok())
+                        .unwrap_or(FIRST_WAIT);
+                    state.park(now.checked_add(wait).unwrap_or(Timestamp::MAX), error);
+                }
                 ErrorKind::Throttled
                 | ErrorKind::Transient
                 | ErrorKind::Other
@@ -216,15 +233,7 @@ impl Gate {
                         .wait()
                         .and_then(|wait| SignedDuration::try_from(wait).ok())
                         .unwrap_or(own);
-                    let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-                    // Of several calls that were answered alike, the longest wait counts.
-                    if state
-                        .parked
-                        .as_ref()
-                        .is_none_or(|(known, _)| *known < until)
-                    {
-                        state.parked = Some((until, error.clone()));
-                    }
+                    state.park(now.checked_add(wait).unwrap_or(Timestamp::MAX), error);
                 }
                 ErrorKind::NotFound
                 | ErrorKind::Conflict
@@ -280,6 +289,24 @@ mod tests {
         let _two = gate.enter(at(300)).await.unwrap();
         let third = tokio::time::timeout(Duration::from_millis(20), gate.enter(at(300))).await;
         assert!(third.is_err(), "a third call went through a limit of two");
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_our_own_waits_and_leaves_the_calls_in_flight_as_they_are() {
+        let gate = Gate::new(2);
+        for now in [0, 10, 20] {
+            let paced = error(ErrorKind::Paced).retry_after(Duration::from_secs(3));
+            gate.report(Some(&paced), at(now));
+            let refused = gate.enter(at(now)).await.err().unwrap();
+            assert_eq!(refused.wait(), Some(Duration::from_secs(3)));
+        }
+        let _one = gate.enter(at(23)).await.unwrap();
+        let second = tokio::time::timeout(Duration::from_millis(200), gate.enter(at(23))).await;
+        assert!(second.is_ok(), "the limit was halved for our own pace");
+        // Nor does a later trouble begin with a longer wait.
+        gate.report(Some(&error(ErrorKind::Transient)), at(30));
+        let refused = gate.enter(at(30)).await.err().unwrap();
+        assert_eq!(refused.wait(), Some(Duration::from_secs(5)));
     }
 
     #[tokio::test]

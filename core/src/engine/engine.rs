@@ -483,6 +483,7 @@ impl Engine {
         };
         let result = result.and(noted.map_err(PassError::from));
         let failed = result.as_ref().err().map(Failure::from);
+        let fenced = matches!(result, Err(PassError::Store(StoreError::Fenced)));
         if report.created + report.updated + report.deleted > 0 {
             tracing::info!(
                 sync = unit.sync.name,
@@ -509,6 +510,7 @@ impl Engine {
             failed,
             after: Some(after),
             redo: Work::default(),
+            fenced,
         }
     }
 

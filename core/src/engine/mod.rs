@@ -46,7 +46,7 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use fingerprint::{Fingerprinter, Prints};
 pub use pass::PassReport;
-pub use plan::PlannedWrite;
+pub use plan::{PlannedWrite, basis};
 pub use pull::{PAGE, Pulled};
 pub use report::{
     CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, Silent, SyncOptions,

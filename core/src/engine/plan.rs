@@ -9,7 +9,7 @@ use super::link::{Linked, link};
 use super::project::{Desired, project};
 use super::schedule::{Schedule, schedule};
 use super::unit::{PassError, Unit, sink_capabilities};
-use super::{Fingerprinter, LinkId, OnSink, Row, Rules, SinkView, outcome};
+use super::{Fingerprinter, LinkId, OnSink, Row, Rules, RulesConfig, SinkView, outcome};
 use crate::connector::{Op, SinkCapabilities};
 use crate::model::{EventTime, SideRef};
 use crate::store::{DecisionRecord, NewRow, RowCommit};
@@ -90,7 +90,7 @@ impl Plan {
             linked_rows(unit, sink).await?
         };
         let prints = unit.store.prints();
-        let basis = basis(unit, &prints);
+        let basis = basis(&unit.sync.rules(), unit.sink.version(), &prints);
         let now = unit.clock.now();
         let context = context(&prints, rules, &basis, sink, now);
         let desired: Vec<Desired> = rows
@@ -210,13 +210,11 @@ fn is_settled(row: &Row) -> bool {
     row.attempt.is_some() && row.sink.state != OnSink::Unknown
 }
 
-/// What dead letters are bound to besides the desired content.
-fn basis(unit: &Unit<'_>, prints: &Fingerprinter) -> String {
-    prints.text(&format!(
-        "{} {}",
-        unit.sync.rules().basis(),
-        unit.sink.version()
-    ))
+/// What dead letters are bound to besides the desired content: the sync's rules, and the sink's connector and version
+/// ([`ConnectionHandle::version`](super::ConnectionHandle::version)).
+#[must_use]
+pub fn basis(rules: &RulesConfig, version: &str, prints: &Fingerprinter) -> String {
+    prints.text(&format!("{} {version}", rules.basis()))
 }
 
 pub(super) fn context<'a>(

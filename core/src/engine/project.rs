@@ -21,7 +21,7 @@ pub enum Absence {
     BeyondWindow,
     /// It is private, and private events stay where they are.
     Private,
-    /// A sink of ours wrote it: it does not flow back.
+    /// It was written by this sync, or comes from where it would go: it does not flow back.
     Echo,
 }
 
@@ -60,7 +60,12 @@ pub fn project(source: Option<&SourceView>, rules: &Rules) -> Desired {
         return absent(Absence::Gone);
     };
     let event = &view.event;
-    if event.origin.is_some() {
+    // What another sync brought from elsewhere is an event like any other.
+    if event
+        .origin
+        .as_ref()
+        .is_some_and(|mark| mark.sync == rules.sync || mark.from == rules.sink)
+    {
         return absent(Absence::Echo);
     }
     if event.cancelled {

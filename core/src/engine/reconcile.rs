@@ -136,7 +136,11 @@ async fn store(
                     continue;
                 };
                 // In a sink that others write too, what is not ours is left alone: no row is made for it.
-                if sink.sharing != crate::connector::Sharing::Exclusive && entry.origin.is_none() {
+                let ours = entry
+                    .origin
+                    .as_ref()
+                    .is_some_and(|mark| mark.sync == unit.sync.name);
+                if sink.sharing != crate::connector::Sharing::Exclusive && !ours {
                     continue;
                 }
                 commit.insert.push(NewRow {

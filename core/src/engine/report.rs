@@ -79,6 +79,9 @@ pub struct CalendarOutcome {
     /// What was to be done and could not be, for the timetable.
     #[serde(skip)]
     pub(super) redo: Work,
+    /// Another instance has taken over the store.
+    #[serde(skip)]
+    pub(super) fenced: bool,
 }
 
 /// What went wrong, in short.

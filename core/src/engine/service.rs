@@ -16,7 +16,7 @@ use super::report::{CalendarOutcome, Progress, Work};
 use super::{Daily, SyncConfig};
 use crate::connector::{CalendarSource, ErrorKind, Hint};
 use crate::model::CalendarRef;
-use crate::store::{CalendarId, Retention};
+use crate::store::{CalendarId, Retention, StoreError};
 
 /// How long to wait until a hint is acted on: one change makes several.
 const DEBOUNCE: SignedDuration = SignedDuration::from_secs(3);
@@ -54,7 +54,7 @@ impl Engine {
                     Some(Err(error)) => return Err(error),
                     None => return Ok(()),
                 },
-                () = &mut pruning => {}
+                fenced = &mut pruning => return Err(fenced.into()),
             }
             if shutdown.is_cancelled() && loops.is_empty() {
                 return Ok(());
@@ -62,10 +62,12 @@ impl Engine {
         }
     }
 
-    async fn keep_pruned(&self, retention: Retention, shutdown: &CancellationToken) {
+    /// Ends only when the store was taken over.
+    async fn keep_pruned(&self, retention: Retention, shutdown: &CancellationToken) -> StoreError {
         loop {
             match self.prune(retention).await {
                 Ok(pruned) => tracing::debug!(?pruned, "Retention was applied."),
+                Err(fenced @ StoreError::Fenced) => return fenced,
                 Err(error) => tracing::warn!(%error, "Retention could not be applied."),
             }
             let wait = Duration::try_from(PRUNE_INTERVAL).unwrap_or_default();
@@ -113,10 +115,16 @@ impl Engine {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(outcomes) = running.next(), if !running.is_empty() => {
+                    if outcomes.iter().any(|outcome| outcome.fenced) {
+                        return Err(StoreError::Fenced.into());
+                    }
                     timetable.done(outcomes, self.clock().now());
                 }
                 Some(answer) = roster.next(), if !roster.is_empty() => {
                     let now = self.clock().now();
+                    if let Err(EngineError::Store(StoreError::Fenced)) = answer {
+                        return Err(StoreError::Fenced.into());
+                    }
                     if let Err(error) = &answer {
                         tracing::warn!(sync = sync.name, %error, "The roster could not be read; it is asked for again.");
                     }

@@ -130,6 +130,8 @@ impl SyncConfig {
     #[must_use]
     pub fn rules(&self) -> RulesConfig {
         RulesConfig {
+            sync: self.name.clone(),
+            sink: self.sink.clone(),
             window: self.window.clone(),
             private: self.private,
             guard: self.guard,

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EventKey, EventTime, Field, FieldSet, ModelError};
+use super::{EventKey, EventTime, Field, FieldSet, ModelError, Origin};
 
 /// A source's address of one item (an event, or the master of a series).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -191,7 +191,7 @@ pub struct Event {
     /// Cancelled, and still in the calendar.
     #[serde(default)]
     pub cancelled: bool,
-    /// The mark that a sink of ours left on it: the link that it was written for.
+    /// The mark that a sink of ours left on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<String>,
+    pub origin: Option<Origin>,
 }

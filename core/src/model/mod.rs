@@ -8,6 +8,7 @@ mod calendar;
 mod event;
 mod fields;
 mod key;
+mod origin;
 mod time;
 mod window;
 pub mod zone;
@@ -16,6 +17,7 @@ pub use calendar::{Address, CalendarEntry, CalendarKind, CalendarRef, OwnerId};
 pub use event::{Content, Event, GroupRef, ItemRef, ShowAs, SideRef};
 pub use fields::{Field, FieldSet};
 pub use key::{EventKey, OriginalStart};
+pub use origin::Origin;
 pub use time::{EventTime, WallSpan};
 pub use window::{Coverage, Window};
 
@@ -35,6 +37,9 @@ pub enum ModelError {
     /// A calendar owner without an id.
     #[error("the calendar owner has no id")]
     EmptyOwner,
+    /// A text that is no mark of ours.
+    #[error("the mark was not left by calbridge")]
+    BadOrigin,
     /// Not an SMTP address: a local part, one `@` and a domain are needed.
     #[error("not an SMTP address")]
     BadAddress,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use calbridge_core::clock::Clock;
+use calbridge_core::connector::{Connection, Sharing};
 use calbridge_core::engine::{
-    ConnectionHandle, Engine, EngineError, OnLeave, RosterFrom, SyncOptions,
+    ConnectionHandle, Engine, EngineError, OnLeave, RosterFrom, Silent, SyncOptions,
 };
-use calbridge_core::model::Address;
+use calbridge_core::model::{Address, Origin};
 
 use crate::systems::*;
 
@@ -252,4 +253,91 @@ async fn an_allow_list_is_roster_enough() {
     world.sync_well().await;
     assert_eq!(world.sink.ids(), ["a"]);
     assert_eq!(world.sink.state.lock().unwrap().rosters, 0);
+}
+
+#[tokio::test]
+async fn two_syncs_into_one_exclusive_sink_are_refused() {
+    let world = World::new(&[ANNA]).await;
+    let fence = world.store.acquire("t", world.clock.now()).await.unwrap();
+    let other = MemorySource::default();
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    other.put(ANNA, event("o", "2026-12-02 10:00"));
+    let handle = |name: &str, capabilities, connection: Arc<dyn Connection>| {
+        Arc::new(ConnectionHandle::new(
+            name,
+            "memory 1",
+            capabilities,
+            connection,
+        ))
+    };
+    let mut second = sync_config();
+    second.name = "second".to_owned();
+    second.source = "office".to_owned();
+    let engine = Engine::new(
+        Arc::clone(&world.store),
+        fence,
+        world.clock.clone(),
+        [
+            handle(
+                "exchange",
+                source_capabilities(),
+                Arc::new(world.source.clone()),
+            ),
+            handle("office", source_capabilities(), Arc::new(other.clone())),
+            handle("planner", sink_capabilities(), Arc::new(world.sink.clone())),
+        ],
+        vec![sync_config(), second],
+    );
+    let Ok(engine) = engine else { return };
+    for _ in 0..3 {
+        for sync in engine.syncs() {
+            engine
+                .sync_once(sync, &reconcile(), &world.shutdown, &Silent)
+                .await
+                .unwrap();
+            world.forward(1);
+        }
+    }
+    panic!(
+        "accepted; {:?} after {:?}",
+        world.sink.ids(),
+        world.sink.writes()
+    );
+}
+
+#[tokio::test]
+async fn a_calendar_whose_inventory_breaks_the_listing_stops_no_other() {
+    let world = World::new(&[ANNA, BO]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.source.put(BO, event("b", "2026-12-01 10:00"));
+    world
+        .sink
+        .answer(|a| a.inventory_breaks_with = Some(ANNA.to_owned()));
+    for _ in 0..5 {
+        world.sync().await;
+        world.forward(2);
+    }
+    assert_eq!(world.sink.ids(), ["b"]);
+}
+
+#[tokio::test]
+async fn what_another_sync_left_in_a_shared_sink_is_left_alone() {
+    let world = World::new(&[ANNA]).await;
+    let world = world.sink_that(|sink| sink.sharing = Sharing::Shared).await;
+    let mark = |sync: &str| Origin {
+        sync: sync.to_owned(),
+        from: "elsewhere".to_owned(),
+        link: 1,
+    };
+    world
+        .sink
+        .put(ANNA, "theirs", &event("theirs", "2026-12-01 10:00"));
+    world.sink.answer(|a| a.origin = Some(mark("another")));
+    world.sync_with(reconcile()).await;
+    assert_eq!(world.sink.ids(), ["theirs"]);
+    assert!(world.rows(ANNA).await.is_empty());
+    // What we left there ourselves and nobody stands for goes.
+    world.sink.answer(|a| a.origin = Some(mark("jobcenter")));
+    world.sync_with(reconcile()).await;
+    assert!(world.sink.ids().is_empty());
 }

@@ -5,9 +5,13 @@
 
 mod cases;
 mod contact;
+mod guarding;
+mod keeping;
 mod reading;
-mod regressions;
+mod rosters;
+mod scripted;
 mod service;
 mod systems;
+mod timetable;
 mod unanswered;
 mod writing;

@@ -1,6 +1,7 @@
 //! Reading: feeds, cursors, windows.
 
-use calbridge_core::connector::{Error, ErrorKind, Scope};
+use calbridge_core::connector::{Error, ErrorKind, Outcome, Scope};
+use calbridge_core::model::EventKey;
 
 use crate::systems::*;
 
@@ -506,4 +507,65 @@ async fn the_texts_of_a_private_event_are_not_even_stored() {
         .cloned()
         .unwrap();
     assert_eq!(sent.subject.as_deref(), Some("Private"));
+}
+
+#[tokio::test]
+async fn unreadable_at_first_contact_is_not_deleted() {
+    let world = World::new(&[ANNA]).await;
+    world
+        .sink
+        .put(ANNA, "odd", &event("odd", "2026-12-01 10:00"));
+    world.source.put(ANNA, event("odd", "2026-12-01 10:00"));
+    world
+        .source
+        .answer(|a| a.unreadable = vec!["odd".to_owned()]);
+    world.sync().await;
+    assert_eq!(world.sink.ids(), ["odd"], "{:?}", world.sink.writes());
+}
+
+#[tokio::test]
+async fn a_hostile_uid_stops_no_calendar() {
+    let world = World::new(&[ANNA]).await;
+    // In an invitation through Exchange: the wrapped foreign UID is 01 20 02.
+    let hostile = format!(
+        "040000008200E00074C5B7101A82E008{}0F0000007643616C2D5569640100000001200200",
+        "00".repeat(20)
+    );
+    let mut odd = event("x", "2026-12-01 10:00");
+    let Ok(key) = EventKey::new(&hostile, None) else {
+        return;
+    };
+    odd.key = key;
+    world.source.put(ANNA, odd);
+    world.source.put(ANNA, event("a", "2026-12-02 10:00"));
+    let report = world.sync().await;
+    assert_eq!(report.calendars[0].failed, None);
+    assert!(world.sink.ids().contains(&"a".to_owned()));
+}
+
+#[tokio::test]
+async fn what_was_read_is_delivered_while_the_source_is_down() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sink.answer(|a| {
+        a.scripted.insert(
+            "a".to_owned(),
+            Outcome::Retry {
+                after_ms: None,
+                code: None,
+            },
+        );
+    });
+    world.sync().await;
+    world.sink.answer(|a| a.scripted.clear());
+    let mut down = outage();
+    down.scope = Scope::Calendar;
+    world.source.answer(|a| {
+        a.refuse.insert(ANNA.to_owned(), down);
+    });
+    for _ in 0..5 {
+        world.forward(2);
+        world.sync().await;
+    }
+    assert_eq!(world.sink.ids(), ["a"]);
 }

@@ -17,7 +17,7 @@ use calbridge_core::engine::{
 };
 use calbridge_core::model::{
     CalendarEntry, CalendarRef, Content, Event, EventKey, EventTime, Field, FieldSet, ItemRef,
-    OriginalStart, ShowAs, SideRef, Window,
+    Origin, OriginalStart, ShowAs, SideRef, Window,
 };
 use calbridge_core::store::Store;
 use calbridge_core::store::sqlite::SqliteStore;
@@ -342,7 +342,7 @@ pub struct SinkAnswers {
     pub wants_base: bool,
     pub inventory_down: bool,
     pub inventory_breaks_with: Option<String>,
-    pub origin: Option<String>,
+    pub origin: Option<Origin>,
     /// Come with every outcome.
     pub notices: Vec<String>,
     /// Writes are taken, and done by [`MemorySink::work_off`].

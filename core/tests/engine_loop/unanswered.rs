@@ -215,3 +215,27 @@ async fn a_probe_that_finds_the_record_adopts_it_and_one_that_finds_none_repeats
     assert!(tokens(&world).is_empty());
     assert_eq!(world.rows(ANNA).await[0].sink.state, OnSink::Present);
 }
+
+#[tokio::test]
+async fn unanswered_create_then_removed_leaves_no_ghost() {
+    let world = World::new(&[ANNA]).await;
+    world.sink.answer(|a| a.wants_base = true);
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sink.answer(|a| a.silent = true);
+    world.sync().await;
+    assert_eq!(world.sink.ids(), ["a"]);
+    world.sink.answer(|a| a.silent = false);
+    world.source.remove(ANNA, "a");
+    world.forward(1);
+    world.sync().await;
+    for _ in 0..3 {
+        world.forward(24);
+        world.sync_with(reconcile()).await;
+    }
+    assert!(
+        world.sink.ids().is_empty(),
+        "{:?} {:?}",
+        world.sink.ids(),
+        world.sink.writes()
+    );
+}

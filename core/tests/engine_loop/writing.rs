@@ -1,11 +1,15 @@
 //! Writing: outages, unanswered calls, refusals, guard.
 
+use std::time::Duration;
+
+use calbridge_core::clock::Clock;
 use calbridge_core::connector::{ErrorKind, Outcome};
-use calbridge_core::engine::SyncOptions;
+use calbridge_core::engine::{Silent, SyncOptions};
 
 use crate::systems::*;
 
 const ANNA: &str = "anna@x.dk";
+const BO: &str = "bo@x.dk";
 
 #[tokio::test]
 async fn k076_w2_an_outage_loses_nothing() {
@@ -18,12 +22,7 @@ async fn k076_w2_an_outage_loses_nothing() {
     let sync = &world.engine.syncs()[0];
     let failed = world
         .engine
-        .sync_once(
-            sync,
-            &SyncOptions::default(),
-            &world.shutdown,
-            &calbridge_core::engine::Silent,
-        )
+        .sync_once(sync, &SyncOptions::default(), &world.shutdown, &Silent)
         .await;
     assert!(failed.is_err());
     world.source.put(ANNA, event("known", "2026-12-01 11:00"));
@@ -221,4 +220,157 @@ async fn k063_k064_calls_are_separate_by_calendar_bounded_in_size_and_in_order_o
         mine.is_sorted_by(|a, b| a > b),
         "later numbers start earlier: {mine:?}"
     );
+}
+
+fn reconcile() -> SyncOptions {
+    SyncOptions {
+        reconcile: true,
+        ..SyncOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn one_write_that_makes_the_batch_refused_stops_no_other() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..8 {
+        world.source.put(
+            ANNA,
+            event(&format!("e{n}"), &format!("2026-12-0{n} 10:00")),
+        );
+    }
+    world
+        .sink
+        .answer(|a| a.refuse_batch_with = Some("e3".to_owned()));
+    for _ in 0..5 {
+        world.sync().await;
+        world.forward(2);
+    }
+    assert_eq!(world.sink.ids(), ["e1", "e2", "e4", "e5", "e6", "e7"]);
+}
+
+#[tokio::test]
+async fn an_apply_that_fails_as_a_whole_loses_nothing() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world
+        .sink
+        .answer(|a| a.refuse_batch_with = Some("a".to_owned()));
+    assert_eq!(world.sync().await.total.rejected, 1);
+    world.source.put(ANNA, event("a", "2026-12-01 12:00"));
+    world.sink.answer(|a| a.refuse_batch_with = None);
+    world.forward(1);
+    world.sync_well().await;
+    assert_eq!(world.sink.records(), ["anna@x.dk a 2026-12-01T11:00:00Z"]);
+}
+
+#[tokio::test]
+async fn writes_within_a_series_go_one_by_one_where_versions_count() {
+    let world = World::new(&[ANNA]).await;
+    let versioned = MemorySink::default();
+    versioned.state.lock().unwrap().roster = vec![ANNA.to_owned()];
+    let mut config = sync_config();
+    config.name = "versioned".to_owned();
+    config.sink = "versioned".to_owned();
+    let mut writes = sink_capabilities();
+    writes.sink.as_mut().unwrap().conditional_write = true;
+    let engine = world
+        .with_sink("versioned", &versioned, writes, config)
+        .await;
+    for day in 1..5 {
+        let at = format!("2026-12-0{day} 09:00");
+        world.source.put(ANNA, occurrence("series", &at, &at));
+    }
+    engine
+        .sync_once(
+            &engine.syncs()[1],
+            &SyncOptions::default(),
+            &world.shutdown,
+            &Silent,
+        )
+        .await
+        .unwrap();
+    let batches = versioned.state.lock().unwrap().batches.clone();
+    assert_eq!(batches.len(), 4);
+    assert!(batches.iter().all(|batch| batch.len() == 1), "{batches:?}");
+}
+
+#[tokio::test]
+async fn stopped_between_a_delete_and_its_record_then_the_event_is_back() {
+    let mut world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sync_well().await;
+    world.source.remove(ANNA, "a");
+    world
+        .sink
+        .answer(|a| a.slow = Some(Duration::from_millis(400)));
+    // Another run takes the store over while the call is under way: what it answers is never stored.
+    let (report, _) = tokio::join!(world.sync(), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world
+            .store
+            .acquire("next run", world.clock.now())
+            .await
+            .unwrap();
+    });
+    assert_eq!(report.failures(), 1);
+    assert!(world.sink.ids().is_empty());
+    world.sink.answer(|a| a.slow = None);
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.restart(sync_config()).await;
+    world.sync_well().await;
+    assert_eq!(world.sink.ids(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_sink_that_cuts_seconds_is_not_written_for_ever() {
+    let world = World::new(&[ANNA]).await;
+    world.sink.answer(|a| a.whole_minutes = true);
+    world.source.put(ANNA, event("a", "2026-12-01 10:00:30"));
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["create a"]);
+    for _ in 0..6 {
+        world.forward(4);
+        world.sync_with(reconcile()).await;
+    }
+    assert!(world.sink.writes().is_empty());
+    // A second's change on the source is sent all the same.
+    world.source.put(ANNA, event("a", "2026-12-01 10:00:31"));
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["update a"]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_closed_when_its_event_vanishes() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sink.answer(|a| {
+        a.scripted.insert(
+            "a".to_owned(),
+            Outcome::Rejected {
+                code: "6203".to_owned(),
+                message: String::new(),
+            },
+        );
+    });
+    world.sync_well().await;
+    world.source.remove(ANNA, "a");
+    world.sync_well().await;
+    let calendar = world.store.calendars("jobcenter").await.unwrap()[0].id;
+    let counts = world
+        .store
+        .counts("jobcenter", "exchange", calendar)
+        .await
+        .unwrap();
+    assert_eq!(counts.dead, 0);
+}
+
+#[tokio::test]
+async fn a_panicking_connector_stops_no_other_calendar() {
+    let world = World::new(&[ANNA, BO]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.source.put(BO, event("b", "2026-12-01 10:00"));
+    world.sink.answer(|a| a.panic_for = Some(ANNA.to_owned()));
+    let report = world.sync().await;
+    assert_eq!(report.failures(), 1);
+    assert_eq!(world.sink.ids(), ["b"]);
 }

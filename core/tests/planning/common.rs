@@ -78,9 +78,17 @@ pub fn rules() -> Rules {
 }
 
 pub fn rules_at(now: Timestamp) -> Rules {
-    RulesConfig::default()
+    rules_config()
         .at(now, &source_capabilities(), &planner())
         .unwrap()
+}
+
+fn rules_config() -> RulesConfig {
+    RulesConfig {
+        sync: "jobcenter".to_owned(),
+        sink: "planner".to_owned(),
+        ..RulesConfig::default()
+    }
 }
 
 pub fn prints() -> Fingerprinter {
@@ -208,7 +216,7 @@ pub fn known(time: EventTime) -> Row {
     planner.now = start
         .checked_sub(jiff::SignedDuration::from_hours(72))
         .unwrap();
-    planner.rules = RulesConfig::default()
+    planner.rules = rules_config()
         .at(planner.now, &source_capabilities(), &self::planner())
         .unwrap();
     let row = planner.done(&unknown(event(time)));

@@ -4,7 +4,9 @@ use calbridge_core::connector::{Op, Outcome};
 use calbridge_core::engine::decide::{Intent, Reason};
 use calbridge_core::engine::project::{Absence, Desired};
 use calbridge_core::engine::{OnSink, PrivateRule};
-use calbridge_core::model::{Content, Event, EventKey, EventTime, Field, OriginalStart, ShowAs};
+use calbridge_core::model::{
+    Content, Event, EventKey, EventTime, Field, Origin, OriginalStart, ShowAs,
+};
 
 use crate::common::*;
 
@@ -374,6 +376,23 @@ fn k051_the_external_id_does_not_depend_on_the_machines_zone() {
 #[test]
 fn an_echo_of_our_own_write_does_not_flow_back() {
     let mut echo = event(ahead());
-    echo.origin = Some("link 5".to_owned());
-    assert_eq!(qualify_unknown(echo), None);
+    for (sync, from) in [("jobcenter", "exchange"), ("elsewhere", "planner")] {
+        echo.origin = Some(mark(sync, from));
+        assert_eq!(qualify_unknown(echo.clone()), None, "{sync} {from}");
+    }
+}
+
+#[test]
+fn what_another_sync_brought_from_elsewhere_flows_on() {
+    let mut relayed = event(ahead());
+    relayed.origin = Some(mark("offices", "office365"));
+    assert_eq!(qualify_unknown(relayed), Some(Op::Create));
+}
+
+fn mark(sync: &str, from: &str) -> Origin {
+    Origin {
+        sync: sync.to_owned(),
+        from: from.to_owned(),
+        link: 5,
+    }
 }

@@ -449,7 +449,7 @@ impl Life {
                 edit(&mut state, *who, *item, |item| item.free = *free);
             }
             Act::Cancel { who, item } => {
-                edit(&mut state, *who, *item, |item| item.cancelled = true)
+                edit(&mut state, *who, *item, |item| item.cancelled = true);
             }
             Act::Delete { who, item } => {
                 if let Some((number, item)) = pick(&state, *who, *item) {

@@ -2,7 +2,7 @@
 
 use calbridge_core::connector::Cursor;
 use calbridge_core::engine::identity::Pair;
-use calbridge_core::model::{Coverage, EventTime, ShowAs};
+use calbridge_core::model::{Coverage, EventTime, Origin, ShowAs};
 use calbridge_core::store::{Round, SourceState, Store, StoreError, ViewChange};
 
 use crate::support::{
@@ -27,7 +27,11 @@ async fn every_field_of_an_event_comes_back() {
     full.content.private = Some(true);
     full.content.categories = Some(vec!["b".to_owned(), "a".to_owned()]);
     full.cancelled = true;
-    full.origin = Some("link:1".to_owned());
+    full.origin = Some(Origin {
+        sync: "s: 1".to_owned(),
+        from: "exchange".to_owned(),
+        link: 1,
+    });
     let mut day = event("day", "day");
     day.item.version = None;
     day.content.show_as = None;

@@ -11,7 +11,8 @@ use super::fault::{Work, unreadable, unwritable};
 use crate::connector::Op;
 use crate::engine::{OnSink, SourceView, ViewId};
 use crate::model::{
-    CalendarKind, Content, Event, EventKey, EventTime, GroupRef, ItemRef, OriginalStart, ShowAs,
+    CalendarKind, Content, Event, EventKey, EventTime, GroupRef, ItemRef, Origin, OriginalStart,
+    ShowAs,
 };
 use crate::store::Membership;
 
@@ -199,6 +200,12 @@ pub(super) fn read_key(row: &Row<'_>, column: usize) -> rusqlite::Result<EventKe
     EventKey::new(uid, original).map_err(|_| unreadable(column))
 }
 
+/// Reads an optional mark; one that is none of ours is nobody's.
+fn read_origin(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Origin>> {
+    let text: Option<String> = row.get(column)?;
+    Ok(text.and_then(|text| Origin::parse(&text).ok()))
+}
+
 /// An event's time as four columns: start, end, whether all-day, zone.
 pub(super) struct TimeColumns<'a> {
     pub(super) starts: String,
@@ -325,7 +332,7 @@ pub(super) fn read_view(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<
             group,
             content: read_content(row, first + 9)?.ok_or_else(|| unreadable(first + 9))?,
             cancelled: row.get(first + 7)?,
-            origin: row.get(first + 8)?,
+            origin: read_origin(row, first + 8)?,
         },
     }))
 }

@@ -1,11 +1,29 @@
 //! The end of identity changes: a vanished view takes on what the appeared one holds.
 
+use std::sync::LazyLock;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::fault::Work;
-use super::round::free_ordinal;
+use super::round::{REPORTED, free_ordinal};
 use crate::engine::ViewId;
 use crate::engine::identity::Pair;
+
+/// The vanished view takes on all that the appeared one holds, under an ordinal of its own.
+static TAKE_ON: LazyLock<String> = LazyLock::new(|| {
+    let set: Vec<String> = REPORTED
+        .iter()
+        .map(|column| format!("{column} = new.{column}"))
+        .collect();
+    format!(
+        "UPDATE source_view AS old
+            SET key = new.key, ordinal = ?3, item = new.item, seen_round = new.seen_round,
+                gone_round = NULL, {}
+           FROM source_view AS new
+          WHERE old.id = ?1 AND new.id = ?2",
+        set.join(", ")
+    )
+});
 
 /// Lets the vanished view of each pair take on what the appeared one holds.
 pub(super) fn join(transaction: &Transaction<'_>, source: i64, pairs: &[Pair]) -> Work<()> {
@@ -29,21 +47,11 @@ pub(super) fn join(transaction: &Transaction<'_>, source: i64, pairs: &[Pair]) -
             Some(ordinal) => ordinal,
             None => free_ordinal(transaction, source, &plan.key)?,
         };
-        transaction
-            .prepare_cached(
-                "UPDATE source_view AS old
-                    SET key = new.key, ordinal = ?3, item = new.item,
-                        item_version = new.item_version, group_id = new.group_id,
-                        group_version = new.group_version, seen_round = new.seen_round,
-                        gone_round = NULL, cancelled = new.cancelled, origin = new.origin,
-                        starts = new.starts, ends = new.ends, all_day = new.all_day,
-                        zone = new.zone, show_as = new.show_as, private = new.private,
-                        subject = new.subject, location = new.location,
-                        categories = new.categories, body = new.body
-                   FROM source_view AS new
-                  WHERE old.id = ?1 AND new.id = ?2",
-            )?
-            .execute(params![plan.pair.vanished.0, plan.pair.appeared.0, ordinal])?;
+        transaction.prepare_cached(&TAKE_ON)?.execute(params![
+            plan.pair.vanished.0,
+            plan.pair.appeared.0,
+            ordinal
+        ])?;
         transaction
             .prepare_cached("DELETE FROM source_view WHERE id = ?1")?
             .execute([plan.pair.appeared.0])?;

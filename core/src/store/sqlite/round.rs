@@ -1,6 +1,8 @@
 //! Rounds: what a source reports, page by page, and what follows from it at the end.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use std::sync::LazyLock;
+
+use rusqlite::{OptionalExtension, ToSql, Transaction, params};
 
 use super::codec::{
     At, TimeColumns, Word, json, json_opt, read_at_opt, read_json, read_time, read_view,
@@ -11,7 +13,7 @@ use super::overlap::overlaps_everywhere;
 use super::pairing;
 use crate::connector::Cursor;
 use crate::engine::SourceView;
-use crate::model::{Event, EventTime, Window};
+use crate::model::{Event, EventTime, Origin, Window};
 use crate::store::{
     CalendarId, Round, RoundChanges, RoundEnd, SourcePage, SourceState, StoreError, ViewChange,
 };
@@ -121,6 +123,52 @@ pub(super) fn page(transaction: &Transaction<'_>, page: &SourcePage) -> Work<boo
     Ok(masked)
 }
 
+/// The columns of a view that hold what the source reports of it: the version of its item and all that follows.
+pub(super) const REPORTED: [&str; 15] = [
+    "item_version",
+    "group_id",
+    "group_version",
+    "cancelled",
+    "origin",
+    "starts",
+    "ends",
+    "all_day",
+    "zone",
+    "show_as",
+    "private",
+    "subject",
+    "location",
+    "categories",
+    "body",
+];
+
+/// The number of the first of `REPORTED` among a statement's values.
+const FIRST: usize = 5;
+
+/// A known view as it is reported now.
+static UPDATE_VIEW: LazyLock<String> = LazyLock::new(|| {
+    let set: Vec<String> = (FIRST..)
+        .zip(REPORTED)
+        .map(|(number, column)| format!("{column} = ?{number}"))
+        .collect();
+    format!(
+        "UPDATE source_view SET seen_round = ?4, gone_round = NULL, {}
+          WHERE source = ?1 AND key = ?2 AND item = ?3",
+        set.join(", ")
+    )
+});
+
+/// A new view; its ordinal comes last.
+static INSERT_VIEW: LazyLock<String> = LazyLock::new(|| {
+    let last = FIRST + REPORTED.len();
+    let numbers: Vec<String> = (1..=last).map(|number| format!("?{number}")).collect();
+    format!(
+        "INSERT INTO source_view (source, key, item, seen_round, {}, ordinal) VALUES ({})",
+        REPORTED.join(", "),
+        numbers.join(", ")
+    )
+});
+
 /// Where a page is stored.
 struct Place<'a> {
     transaction: &'a Transaction<'a>,
@@ -156,72 +204,41 @@ impl Place<'_> {
                 .execute(params![self.source, event.item.id, self.round.0])?;
         }
         let show_as = content.show_as.map(Word::word);
+        let origin = event.origin.as_ref().map(Origin::as_text);
+        // In the order of `REPORTED`, after what a view is known by.
+        let mut values: Vec<&dyn ToSql> = vec![
+            &self.source,
+            &key,
+            &event.item.id,
+            &self.round.0,
+            &event.item.version,
+            &group,
+            &group_version,
+            &event.cancelled,
+            &origin,
+            &time.starts,
+            &time.ends,
+            &time.all_day,
+            &time.zone,
+            &show_as,
+            &content.private,
+            &content.subject,
+            &content.location,
+            &categories,
+            &content.body,
+        ];
         let updated = self
             .transaction
-            .prepare_cached(
-                "UPDATE source_view
-                    SET seen_round = ?4, gone_round = NULL, item_version = ?5, group_id = ?6,
-                        group_version = ?7, cancelled = ?8, origin = ?9, starts = ?10, ends = ?11,
-                        all_day = ?12, zone = ?13, show_as = ?14, private = ?15, subject = ?16,
-                        location = ?17, categories = ?18, body = ?19
-                  WHERE source = ?1 AND key = ?2 AND item = ?3",
-            )?
-            .execute(params![
-                self.source,
-                key,
-                event.item.id,
-                self.round.0,
-                event.item.version,
-                group,
-                group_version,
-                event.cancelled,
-                event.origin,
-                time.starts,
-                time.ends,
-                time.all_day,
-                time.zone,
-                show_as,
-                content.private,
-                content.subject,
-                content.location,
-                categories,
-                content.body,
-            ])?;
+            .prepare_cached(&UPDATE_VIEW)?
+            .execute(values.as_slice())?;
         if updated > 0 {
             return Ok(masked);
         }
         let ordinal = free_ordinal(self.transaction, self.source, &key)?;
+        values.push(&ordinal);
         self.transaction
-            .prepare_cached(
-                "INSERT INTO source_view
-                        (source, key, item, seen_round, item_version, group_id, group_version,
-                         cancelled, origin, starts, ends, all_day, zone, show_as, private, subject,
-                         location, categories, body, ordinal)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                         ?17, ?18, ?19, ?20)",
-            )?
-            .execute(params![
-                self.source,
-                key,
-                event.item.id,
-                self.round.0,
-                event.item.version,
-                group,
-                group_version,
-                event.cancelled,
-                event.origin,
-                time.starts,
-                time.ends,
-                time.all_day,
-                time.zone,
-                show_as,
-                content.private,
-                content.subject,
-                content.location,
-                categories,
-                content.body,
-                ordinal,
-            ])?;
+            .prepare_cached(&INSERT_VIEW)?
+            .execute(values.as_slice())?;
         Ok(false)
     }
 
@@ -359,7 +376,7 @@ pub(super) fn changes(
 pub(super) fn views(
     transaction: &Transaction<'_>,
     query: &str,
-    values: &[&dyn rusqlite::ToSql],
+    values: &[&dyn ToSql],
 ) -> Work<Vec<SourceView>> {
     let mut statement = transaction.prepare_cached(query)?;
     let views = statement.query_map(values, |row| read_view(row, 0))?;
