@@ -90,6 +90,8 @@ impl Cut {
             // A calendar's own property.
             Some(_) if self.in_calendar => {}
             None if text.trim().is_empty() => {}
+            // Some exporters do not fold their texts: what is left of them is no property, and no loss.
+            None if self.open.is_some() => {}
             None if self.in_calendar => self.problem(line, Reason::Line),
             _ if self.calendar_line == 0 && self.problems.is_empty() => {
                 self.problem(line, Reason::NoCalendar);
