@@ -235,15 +235,22 @@ impl Run<'_> {
         let (receipts, broken) = wire::receipts(&call.response);
         let mut by_id: HashMap<String, EventReceipt> = HashMap::with_capacity(receipts.len());
         let mut strange = broken;
+        let mut contradictory = HashSet::new();
         for receipt in receipts {
-            // The first receipt of an id counts.
             match by_id.entry(folded(&receipt.id)) {
-                Entry::Occupied(_) => strange += 1,
+                Entry::Occupied(first) => {
+                    strange += 1;
+                    if first.get().code != receipt.code {
+                        contradictory.insert(folded(&receipt.id));
+                    }
+                }
                 Entry::Vacant(free) => {
                     free.insert(receipt);
                 }
             }
         }
+        // Which of them is true nobody knows.
+        by_id.retain(|id, _| !contradictory.contains(id));
         let mut unanswered = 0;
         let (exact, others): (Vec<_>, Vec<_>) = batch
             .iter()

@@ -150,10 +150,15 @@ pub(crate) fn parse(body: &[u8]) -> Result<Element, XmlError> {
 }
 
 fn close(
-    element: Element,
+    mut element: Element,
     open: &mut [Element],
     root: &mut Option<Element>,
 ) -> Result<(), XmlError> {
+    if element.nil {
+        // It says nothing, whatever stands in it against the schema.
+        element.text.clear();
+        element.children.clear();
+    }
     match open.last_mut() {
         Some(parent) => parent.children.push(element),
         None if root.is_none() => *root = Some(element),
