@@ -1,6 +1,6 @@
 //! A whole file, understood as far as it can be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use calbridge_core::connector::{Change, Error, ErrorKind, Result, Scope};
 use calbridge_core::model::{Event, EventKey, FieldSet, ItemRef, Window};
@@ -44,10 +44,13 @@ impl Calendar {
         let zones = Zones::new(home, &components);
         let mut grouped: BTreeMap<String, std::result::Result<Vec<Vevent>, Broken>> =
             BTreeMap::new();
+        let mut copies = HashMap::new();
         for component in components.iter().filter(|one| one.name == "VEVENT") {
             let mut uid = uid(component);
             if uid.is_empty() {
-                uid = made_uid(component, |taken| grouped.contains_key(taken));
+                uid = numbered(&made_uid(component), &mut copies, |taken| {
+                    grouped.contains_key(taken)
+                });
             }
             let events = grouped.entry(uid).or_insert_with(|| Ok(Vec::new()));
             match (Vevent::read(component, &zones), &mut *events) {
@@ -183,7 +186,7 @@ fn uid(component: &Component) -> String {
 
 /// A UID for an event without one, which RFC 5545 forbids and old exporters do. It is made of the times
 /// alone, so that it tells nothing of the event; moving the event makes it another one.
-fn made_uid(component: &Component, taken: impl Fn(&str) -> bool) -> String {
+fn made_uid(component: &Component) -> String {
     let mut hash = blake3::Hasher::new();
     for name in ["DTSTART", "DTEND", "DURATION", "RRULE", "RECURRENCE-ID"] {
         for value in component.raw(name) {
@@ -191,12 +194,50 @@ fn made_uid(component: &Component, taken: impl Fn(&str) -> bool) -> String {
         }
     }
     let hex = hash.finalize().to_hex();
-    let short = hex.get(..24).unwrap_or_default();
-    let mut uid = format!("without-uid-{short}");
-    let mut copy = 1;
-    while taken(&uid) {
-        copy += 1;
-        uid = format!("without-uid-{short}-{copy}");
+    format!("without-uid-{}", hex.get(..24).unwrap_or_default())
+}
+
+/// A made UID that is not taken. `copies` remembers how often each was made, so that thousands of equal events
+/// are not counted anew for each of them.
+fn numbered(
+    made: &str,
+    copies: &mut HashMap<String, usize>,
+    taken: impl Fn(&str) -> bool,
+) -> String {
+    let copy = copies.entry(made.to_owned()).or_insert(0);
+    loop {
+        *copy += 1;
+        let uid = match *copy {
+            1 => made.to_owned(),
+            number => format!("{made}-{number}"),
+        };
+        if !taken(&uid) {
+            return uid;
+        }
     }
-    uid
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn equal_events_without_uid_are_numbered_with_one_question_each() {
+        let (mut copies, asked) = (HashMap::new(), Cell::new(0));
+        let mut found = Vec::new();
+        for _ in 0..1000 {
+            let known = found.len();
+            found.push(numbered("a", &mut copies, |uid| {
+                asked.set(asked.get() + 1);
+                // As if an event of this UID stood before.
+                uid == "a-2" && known == 1
+            }));
+        }
+        assert_eq!(found.first().map(String::as_str), Some("a"));
+        assert_eq!(found.get(1).map(String::as_str), Some("a-3"));
+        assert_eq!(found.last().map(String::as_str), Some("a-1001"));
+        assert_eq!(asked.get(), 1001);
+    }
 }

@@ -196,7 +196,14 @@ fn occurrences(
         starts.insert(first.original(first, home)?, (first.clone(), master.length));
     }
     for rule in &master.rules {
-        for wall in recurrence::expand(&rule.text, first.wall(), rule.until, from, to)? {
+        for wall in recurrence::expand(
+            &rule.text,
+            first.wall(),
+            rule.until,
+            from,
+            to,
+            recurrence::MAX_STEPS,
+        )? {
             let start = first.with_wall(wall);
             starts.insert(start.original(first, home)?, (start, master.length));
         }

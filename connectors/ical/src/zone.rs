@@ -22,6 +22,10 @@ const DEFINED: &str = "VTIMEZONE";
 /// The years between which a zone's definition is followed. Before and after, its offsets stand still.
 const YEARS: std::ops::RangeInclusive<i16> = 1900..=2100;
 
+/// The most changes of the clocks that one rule of a definition may give: twelve a year, all these years. Each is
+/// worked out whenever the file is read.
+const MAX_CHANGES: usize = 2_400;
+
 /// The zones of one file.
 #[derive(Debug)]
 pub(crate) struct Zones {
@@ -143,6 +147,7 @@ fn changes_of(observance: &ICalendarComponent, daylight: bool) -> Result<Vec<Clo
             until,
             first,
             last,
+            MAX_CHANGES,
         )?);
     }
     for date in observance.properties(&ICalendarProperty::Rdate) {
@@ -311,6 +316,13 @@ mod tests {
         .find(" 1")
         .unwrap();
         assert_eq!(wall(&zone, "2026-07-01T00:00:00Z"), "2026-07-01T05:30:00");
+    }
+
+    /// A file with many of them would keep the reader busy for minutes.
+    #[test]
+    fn clocks_that_change_daily_are_no_zone() {
+        let daily = CUSTOM.replace("FREQ=YEARLY;INTERVAL=1;BYDAY=-1SU;BYMONTH=3", "FREQ=DAILY");
+        assert!(zones(&daily).find("Customized Time Zone").is_err());
     }
 
     #[test]

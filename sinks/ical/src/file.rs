@@ -14,6 +14,10 @@ use calcard::{Entry, Parser};
 /// Who wrote the file (RFC 5545, section 3.7.3): how our own files are known.
 const PRODID: &str = "-//calbridge//ical-sink//EN";
 
+/// The longest name of a file, without what a temporary one has besides. Systems do not agree on what they say of
+/// a longer one; some, that there is no folder.
+const MAX_NAME: usize = 255 - ".".len() - ".new".len();
+
 /// Where the file of a calendar lies.
 ///
 /// Only letters, digits and `@._+-` stand as they are, in lower case; all else, a leading dot, and the first
@@ -21,7 +25,7 @@ const PRODID: &str = "-//calbridge//ical-sink//EN";
 /// So no address can name another folder, a hidden file or a device.
 ///
 /// # Errors
-/// `Unsupported` for a calendar that is not the mailbox's primary one.
+/// `Unsupported` for a calendar that is not the mailbox's primary one; `Rejected` for too long an address.
 pub(crate) fn path(folder: &Path, calendar: &CalendarRef) -> Result<PathBuf> {
     if calendar.calendar.is_some() {
         return Err(Error::new(
@@ -44,6 +48,14 @@ pub(crate) fn path(folder: &Path, calendar: &CalendarRef) -> Result<PathBuf> {
         }
     }
     name.push_str(".ics");
+    if name.len() > MAX_NAME {
+        return Err(Error::new(
+            ErrorKind::Rejected,
+            Scope::Calendar,
+            "ical.file-name",
+            "the address is too long for a file's name",
+        ));
+    }
     Ok(folder.join(name))
 }
 
@@ -208,12 +220,6 @@ pub(crate) fn io_error(error: &std::io::Error, what: &str) -> Error {
             "ical.disk-full",
             "make room on the disk",
         ),
-        Io::InvalidFilename => (
-            ErrorKind::Rejected,
-            Scope::Calendar,
-            "ical.file-name",
-            "the address is too long for a file's name",
-        ),
         _ => (
             ErrorKind::Transient,
             Scope::Calendar,
@@ -254,6 +260,16 @@ mod tests {
             assert_eq!(path, folder.join(name));
             assert_eq!(path.parent(), Some(folder));
         }
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_is_refused_before_the_disk_is_asked() {
+        let named = |length| {
+            let address = format!("{}@x", "a".repeat(length - "@x.ics".len()));
+            path(Path::new("out"), &CalendarRef::primary(address).unwrap())
+        };
+        assert!(named(MAX_NAME).is_ok());
+        assert_eq!(named(MAX_NAME + 1).unwrap_err().scope, Scope::Calendar);
     }
 
     #[test]
