@@ -31,6 +31,8 @@ impl Plan {
             .map(|(position, row)| (row.link, position))
             .collect();
         let mut conflicts = false;
+        // Whether the sink answered in this pass.
+        let mut answers = false;
         let due = self
             .schedule
             .due
@@ -58,7 +60,10 @@ impl Plan {
                 Err(error) => return Err(error),
             };
             report.calls += sent.report.receipts.len() as u64;
-            conflicts |= self.settle(unit, rules, &batch, &sent, report).await?;
+            conflicts |= self
+                .settle(unit, rules, &batch, &sent, answers, report)
+                .await?;
+            answers |= sent.report.trouble.is_none() && !sent.report.outcomes.is_empty();
             match sent.report.trouble {
                 Some(trouble) if trouble.scope != Scope::Item => {
                     return Err(PassError::Sink(trouble));
@@ -69,7 +74,7 @@ impl Plan {
         Ok(conflicts)
     }
 
-    /// Batches within the sink's limit. Where versions count, a series' version covers all its members: writes
+    /// Batches within the sink's limit. What was not answered before goes alone: it may be what spoilt its batch. Where versions count, a series' version covers all its members: writes
     /// within a series go one by one.
     fn batches<'d>(
         &self,
@@ -80,8 +85,13 @@ impl Plan {
         for (position, due) in due {
             let group =
                 |position: usize| self.rows.get(position).and_then(|row| row.group.as_ref());
+            let unanswered = |position: usize| {
+                let row = self.rows.get(position);
+                row.is_some_and(|row| row.unanswered().is_some())
+            };
             let fits = batches.last().is_some_and(|batch| {
                 batch.len() < sink.max_batch.max(1)
+                    && !unanswered(position)
                     && !(sink.conditional_write
                         && group(position).is_some()
                         && batch
@@ -196,6 +206,7 @@ impl Plan {
         rules: &Rules,
         batch: &[(usize, &Due)],
         sent: &Sent,
+        answered_before: bool,
         report: &mut PassReport,
     ) -> Result<bool, PassError> {
         let sink = sink_capabilities(unit)?;
@@ -207,7 +218,7 @@ impl Plan {
             .iter()
             .map(|answer| (answer.id, answer))
             .collect();
-        let outage = sent.report.trouble.is_some();
+        let trouble = sent.report.trouble.is_some();
         let mut commit = self.commit(unit);
         let mut conflicts = false;
         for (row, (position, due)) in sent.rows.iter().zip(batch) {
@@ -222,6 +233,8 @@ impl Plan {
             let Some(before) = self.rows.get(*position) else {
                 continue;
             };
+            // A write that is not answered while others are is itself to blame.
+            let outage = trouble && !(answered_before && *outcome == Outcome::Unknown);
             let settled =
                 outcome::settle(before, row.clone(), &due.intent, outcome, outage, &context);
             if let Some(retry) = &settled.retry {

@@ -20,13 +20,12 @@ use super::report::{
     CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, SyncOptions, SyncReport, Work,
 };
 use super::unit::{PassError, Reader, Unit};
-use super::{ConnectionHandle, Direction, OnLeave, RosterFrom, SyncConfig, roster};
+use super::{ConnectionHandle, Direction, RosterFrom, SyncConfig, roster};
 use crate::clock::Clock;
 use crate::connector::{Error, ErrorKind, Roster, Scope, Sharing, SinkCapabilities, SkippedEntry};
 use crate::model::{Address, CalendarEntry, CalendarKind, CalendarRef};
 use crate::store::{
-    CalendarId, CalendarReport, CalendarState, Fence, Membership, Pruned, Retention, Store,
-    StoreError, Trouble,
+    CalendarId, CalendarReport, CalendarState, Fence, Pruned, Retention, Store, StoreError, Trouble,
 };
 
 /// How many calendars are listed in one inventory: a chunk fails and is retried together.
@@ -284,9 +283,7 @@ impl Engine {
             .into_iter()
             .filter(|state| only.is_empty() || only.contains(&state.calendar.address))
             .filter_map(|state| {
-                let withdrawn = state.membership == Membership::Parked
-                    && sync.roster.on_leave == OnLeave::Withdraw
-                    && !sync.roster.deny.contains(&state.calendar.address);
+                let withdrawn = roster::is_withdrawn(&state, &sync.roster);
                 (roster::takes_part(&state, &sync.roster) || withdrawn)
                     .then_some(Member { state, withdrawn })
             })
@@ -540,13 +537,9 @@ impl Engine {
         }
     }
 
-    /// The names of the syncs that write this connection.
-    fn writers(&self, sink: &str) -> Vec<&str> {
-        self.syncs
-            .iter()
-            .filter(|sync| sync.sink == sink)
-            .map(|sync| sync.name.as_str())
-            .collect()
+    /// The syncs that write this connection.
+    fn writers(&self, sink: &str) -> Vec<&SyncConfig> {
+        self.syncs.iter().filter(|sync| sync.sink == sink).collect()
     }
 
     /// The syncs that read this connection.

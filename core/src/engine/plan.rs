@@ -1,5 +1,7 @@
 //! A calendar's plan: computed from its rows, never stored.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ use super::link::{Linked, link};
 use super::project::{Desired, project};
 use super::schedule::{Schedule, schedule};
 use super::unit::{PassError, Unit, sink_capabilities};
-use super::{Fingerprinter, LinkId, OnSink, Row, Rules, RulesConfig, SinkView, outcome};
+use super::{Fingerprinter, LinkId, OnSink, Row, Rules, RulesConfig, SinkView, outcome, roster};
 use crate::connector::{Op, SinkCapabilities};
 use crate::model::{EventTime, SideRef};
 use crate::store::{DecisionRecord, NewRow, RowCommit};
@@ -129,7 +131,7 @@ impl Plan {
     }
 
     /// Stores what the plan found without a write: adoptions, and what the guard holds or lets go.
-    pub(super) async fn note(&self, unit: &Unit<'_>, rules: &Rules) -> Result<u64, PassError> {
+    pub(super) async fn note(&mut self, unit: &Unit<'_>, rules: &Rules) -> Result<u64, PassError> {
         let sink = sink_capabilities(unit)?;
         let now = unit.clock.now();
         let context = context(&self.prints, rules, &self.basis, sink, now);
@@ -191,7 +193,17 @@ impl Plan {
             );
         }
         if !commit.update.is_empty() {
+            let mut noted: HashMap<LinkId, Row> = commit
+                .update
+                .iter()
+                .map(|row| (row.link, row.clone()))
+                .collect();
             unit.store.commit_rows(unit.fence, commit).await?;
+            for row in &mut self.rows {
+                if let Some(now) = noted.remove(&row.link) {
+                    *row = now;
+                }
+            }
         }
         Ok(adopted)
     }
@@ -246,10 +258,16 @@ async fn history(
         .deleted_units(&unit.sync.name, unit.calendar, guard::since(now))
         .await?;
     let (mut held, mut all) = (0, 0);
-    for sync in unit.writers.iter().copied() {
-        let (held_of_sync, all_of_sync) = unit.store.held_calendars(sync).await?;
-        held += held_of_sync;
-        all += all_of_sync;
+    for sync in &unit.writers {
+        let held_of_sync = unit.store.held_calendars(&sync.name).await?;
+        for state in unit.store.calendars(&sync.name).await? {
+            let is_held = held_of_sync.contains(&state.id);
+            // Leavers of whom nothing is left to withdraw must not make the held ones look few.
+            let counts = roster::takes_part(&state, &sync.roster)
+                || (is_held && roster::is_withdrawn(&state, &sync.roster));
+            all += u64::from(counts);
+            held += u64::from(counts && is_held);
+        }
     }
     let stopped = held * 100 > all * u64::from(rules.guard.calendars_percent);
     Ok(GuardHistory { deleted, stopped })

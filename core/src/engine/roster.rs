@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::RosterConfig;
+use super::{OnLeave, RosterConfig};
 use crate::connector::Roster;
 use crate::model::{CalendarEntry, CalendarRef};
 use crate::store::{CalendarState, Left, Membership, RosterChange};
@@ -138,6 +138,14 @@ fn left(code: &str, before: Option<&Left>, now: Timestamp) -> Left {
 #[must_use]
 pub fn takes_part(state: &CalendarState, config: &RosterConfig) -> bool {
     state.membership == Membership::Active && !config.deny.contains(&state.calendar.address)
+}
+
+/// Whether a calendar left and its records are to be taken away.
+#[must_use]
+pub fn is_withdrawn(state: &CalendarState, config: &RosterConfig) -> bool {
+    state.membership == Membership::Parked
+        && config.on_leave == OnLeave::Withdraw
+        && !config.deny.contains(&state.calendar.address)
 }
 
 #[cfg(test)]

@@ -172,6 +172,15 @@ impl Row {
         }
     }
 
+    /// Since when a write of it was sent and not answered.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<Timestamp> {
+        self.attempt
+            .as_ref()
+            .filter(|_| self.sink.state == OnSink::Unknown)
+            .map(|attempt| attempt.at)
+    }
+
     /// What the guard counts: a series once, everything else by itself.
     #[must_use]
     pub fn unit(&self) -> String {

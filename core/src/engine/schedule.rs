@@ -40,7 +40,8 @@ pub struct Schedule {
 /// Schedules the decisions of one calendar. `rows` and `decisions` go together by position.
 ///
 /// Creates and updates come before deletes, so that time that stays busy never shows as free in between; each
-/// in the order of their start. Held deletes block nothing else.
+/// in the order of their start. What was sent before and not answered comes last, the longest untried first: a write
+/// that is never answered keeps no other from being sent. Held deletes block nothing else.
 #[must_use]
 pub fn schedule(
     rows: &[Row],
@@ -51,32 +52,23 @@ pub fn schedule(
 ) -> Schedule {
     let mut schedule = Schedule::default();
     let mut due: Vec<(&Row, &Decision)> = Vec::new();
+    let mut waiting: Vec<(LinkId, Timestamp)> = Vec::new();
+    let mut deletes: Vec<&Row> = Vec::new();
     for (row, decision) in rows.iter().zip(decisions) {
         let probe = decision.intent == Intent::Probe;
         if decision.intent.op().is_none() && !probe {
             continue;
         }
+        if decision.intent == Intent::Delete && !guard::is_approved(row) {
+            // Those that wait for another try count as well: in portions, any number would get through.
+            deletes.push(row);
+        }
         match &row.retry {
-            Some(retry) if retry.not_before > now => {
-                schedule.waiting += 1;
-                schedule.next = Some(
-                    schedule
-                        .next
-                        .map_or(retry.not_before, |next| next.min(retry.not_before)),
-                );
-            }
+            Some(retry) if retry.not_before > now => waiting.push((row.link, retry.not_before)),
             _ if probe => schedule.probe.push(row.link),
             _ => due.push((row, decision)),
         }
     }
-
-    let deletes: Vec<&Row> = due
-        .iter()
-        .filter(|(row, decision)| {
-            decision.intent.op() == Some(Op::Delete) && !guard::is_approved(row)
-        })
-        .map(|(row, _)| *row)
-        .collect();
     // What has passed stays where it is: it must not make what is ahead look few.
     let counted: Vec<&Row> = rows
         .iter()
@@ -106,9 +98,13 @@ pub fn schedule(
         .map(|(row, _)| row.link)
         .collect();
 
+    waiting.retain(|(link, _)| !held.contains(link));
+    schedule.waiting = waiting.len();
+    schedule.next = waiting.iter().map(|(_, at)| *at).min();
     due.retain(|(row, _)| !held.contains(&row.link));
     due.sort_by_key(|(row, decision)| {
         (
+            row.unanswered(),
             decision.intent.op() == Some(Op::Delete),
             start(row, decision),
             row.link,

@@ -197,6 +197,17 @@ struct Slot {
     left: bool,
 }
 
+impl Slot {
+    /// There is a reason to look at the calendar at `at` already; not before the wait is over that trouble brought,
+    /// whoever says so: a server may have asked for it.
+    fn hasten(&mut self, at: Timestamp) {
+        self.again |= self.running;
+        let trouble = self.member.state.trouble.as_ref();
+        let not_before = trouble.and_then(|trouble| trouble.not_before);
+        self.due = self.due.min(not_before.map_or(at, |wait| wait.max(at)));
+    }
+}
+
 impl<'a> Timetable<'a> {
     fn new(sync: &'a SyncConfig, zone: TimeZone, now: Timestamp) -> Self {
         let next = |daily: &Daily| daily.next(now, &zone);
@@ -283,8 +294,7 @@ impl<'a> Timetable<'a> {
             slot.work.full |= full;
             slot.work.reconcile |= reconcile;
             if full || reconcile {
-                slot.due = slot.due.min(now);
-                slot.again |= slot.running;
+                slot.hasten(now);
             }
         }
     }
@@ -350,7 +360,10 @@ impl<'a> Timetable<'a> {
                 (None, Some(next)) => next.min(usual),
                 (None, None) => usual,
             };
-            slot.due = if slot.again { now } else { next.max(now) };
+            slot.due = next.max(now);
+            if slot.again {
+                slot.hasten(after(now, DEBOUNCE));
+            }
         }
     }
 
@@ -364,8 +377,7 @@ impl<'a> Timetable<'a> {
                 .values_mut()
                 .find(|slot| slot.member.state.calendar == *calendar)
             {
-                slot.again |= slot.running;
-                slot.due = slot.due.min(after(now, DEBOUNCE));
+                slot.hasten(after(now, DEBOUNCE));
             }
         }
     }

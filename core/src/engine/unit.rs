@@ -84,7 +84,7 @@ pub(super) struct Unit<'a> {
     /// The calendar left the roster and its records are to be withdrawn.
     pub(super) withdrawn: bool,
     /// The syncs that write the sink.
-    pub(super) writers: Vec<&'a str>,
+    pub(super) writers: Vec<&'a SyncConfig>,
     /// The source began to answer: views may be half read.
     pub(super) touched: AtomicBool,
     /// All syncs that read the source: it is read once for the union of what they need.

@@ -498,9 +498,9 @@ pub trait Store: Send + Sync {
         since: Timestamp,
     ) -> StoreResult<BTreeSet<String>>;
 
-    /// How many active calendars of a sync have deletes that are held for what the calendar itself looks like,
-    /// and how many active calendars there are.
-    async fn held_calendars(&self, sync: &str) -> StoreResult<(u64, u64)>;
+    /// The calendars of a sync that have deletes which are held for what the calendar itself looks like, whether they
+    /// take part or not.
+    async fn held_calendars(&self, sync: &str) -> StoreResult<BTreeSet<CalendarId>>;
 
     /// An operator approves the held deletes of a calendar; answers how many.
     async fn approve(

@@ -1,5 +1,6 @@
 //! The guard over whole calendars.
 
+use calbridge_core::connector::Outcome;
 use calbridge_core::model::*;
 
 use crate::systems::*;
@@ -130,4 +131,117 @@ async fn a_legitimately_emptied_calendar_is_released_by_an_operator() {
     assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 4);
     world.sync_well().await;
     assert!(world.sink.ids().is_empty(), "{:?}", world.sink.ids());
+}
+
+#[tokio::test]
+async fn deletes_that_wait_for_another_try_count() {
+    let world = World::new(&[ANNA]).await;
+    let day = |n: i32| format!("2026-12-{:02} 10:00", n + 1);
+    for n in 0..20 {
+        world.source.put(ANNA, event(&format!("e{n}"), &day(n)));
+    }
+    world.sync_well().await;
+    world.sink.writes();
+    world.sink.answer(|a| {
+        for n in 0..20 {
+            let later = Outcome::Retry {
+                after_ms: Some(3_600_000),
+                code: None,
+            };
+            a.scripted.insert(format!("e{n}"), later);
+        }
+    });
+    let mut held = 0;
+    for five in 0..4 {
+        for n in 0..5 {
+            world.source.remove(ANNA, &format!("e{}", five * 5 + n));
+        }
+        held = world.sync_well().await.total.held;
+    }
+    assert_eq!((held, world.sink.writes().len()), (20, 5));
+}
+
+#[tokio::test]
+async fn a_roster_that_lost_many_withdraws_nothing_by_itself() {
+    let addresses: Vec<String> = (0..20).map(|n| format!("p{n:02}@x.dk")).collect();
+    let borrowed: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let mut config = sync_config();
+    config.roster.on_leave = calbridge_core::engine::OnLeave::Withdraw;
+    let world = World::with(&borrowed, config, source_capabilities()).await;
+    for (who, address) in addresses.iter().enumerate() {
+        // Half of them hold so much that becoming empty is held, the others little.
+        for n in 0..if who % 2 == 0 { 6 } else { 2 } {
+            let uid = format!("{address}{n}");
+            let mut event = event(&uid, &format!("2026-12-0{} 10:00", n + 1));
+            event.item.id = uid;
+            world.source.put(address, event);
+        }
+    }
+    world.sync_well().await;
+    let before = world.sink.ids().len();
+    world.sink.state.lock().unwrap().roster = addresses[..2].to_vec();
+    for _ in 0..3 {
+        world.sync_well().await;
+        world.forward(1);
+    }
+    // The first few may go before it shows; the rest waits for an operator.
+    let left = world.sink.ids().len();
+    assert!(before - left <= 6, "{left} of {before} left");
+}
+
+#[tokio::test]
+async fn a_calendar_that_is_denied_does_not_keep_the_stop() {
+    let mut world = World::new(&[ANNA, BO]).await;
+    for n in 1..5 {
+        for (address, name) in [(ANNA, "a"), (BO, "b")] {
+            world.source.put(
+                address,
+                event(&format!("{name}{n}"), &format!("2026-12-0{n} 10:00")),
+            );
+        }
+    }
+    world.sync_well().await;
+    for n in 1..5 {
+        world.source.remove(ANNA, &format!("a{n}"));
+    }
+    world.sync_well().await;
+    let mut config = sync_config();
+    config.roster.deny = vec![Address::new(ANNA).unwrap()];
+    world.restart(config).await;
+    world.source.remove(BO, "b1");
+    world.sync_well().await;
+    assert!(!world.sink.ids().contains(&"b1".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_back_with_other_times_and_refused_is_held_no_more() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..5 {
+        world.source.put(
+            ANNA,
+            event(&format!("a{n}"), &format!("2026-12-0{n} 10:00")),
+        );
+    }
+    world.sync_well().await;
+    for n in 1..5 {
+        world.source.remove(ANNA, &format!("a{n}"));
+    }
+    assert_eq!(world.sync_well().await.total.held, 4);
+    world.sink.answer(|a| {
+        let refused = Outcome::Rejected {
+            code: "6203".to_owned(),
+            message: String::new(),
+        };
+        a.scripted.insert("a1".to_owned(), refused);
+    });
+    for n in 1..5 {
+        world.source.put(
+            ANNA,
+            event(&format!("a{n}"), &format!("2026-12-0{n} 12:00")),
+        );
+    }
+    world.sync_well().await;
+    for row in world.rows(ANNA).await {
+        assert_eq!(row.held_since, None);
+    }
 }

@@ -1,6 +1,7 @@
 //! Whose calendars belong to a sync, in the store.
 
 use calbridge_core::connector::*;
+use calbridge_core::engine::RosterFrom;
 use calbridge_core::model::*;
 use calbridge_core::store::sqlite::SqliteStore;
 use calbridge_core::store::{RosterChange, Store};
@@ -72,4 +73,23 @@ async fn two_addresses_of_one_owner_do_not_take_turns() {
         );
     }
     assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
+}
+
+#[tokio::test]
+async fn who_is_named_twice_takes_part_once() {
+    let world = World::new(&[ANNA, "Anna@X.dk", BO]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sync_well().await;
+    world.sync_well().await;
+    assert_eq!(world.store.calendars("jobcenter").await.unwrap().len(), 2);
+    assert_eq!(world.sink.writes(), ["create a"]);
+    let mut config = sync_config();
+    config.roster.from = RosterFrom::Allow;
+    config.roster.allow = [ANNA, "ANNA@x.dk"]
+        .map(|address| Address::new(address).unwrap())
+        .to_vec();
+    let world = World::with(&[], config, source_capabilities()).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sync_well().await;
+    assert_eq!(world.sink.ids(), ["a"]);
 }

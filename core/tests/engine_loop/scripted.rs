@@ -235,3 +235,20 @@ async fn a_single_that_became_a_series_leaves_no_double() {
     let one = it.world.sink.records();
     assert_eq!((three.len(), one.len()), (3, 1), "{three:?} {one:?}");
 }
+
+#[tokio::test]
+async fn an_item_that_has_another_uid_now_leaves_no_double() {
+    let mut renamed = event("b", "2026-12-01 10:00");
+    renamed.item = event("a", "2026-12-01 10:00").item;
+    let it = small(vec![
+        vec![batch(
+            vec![Change::Item(event("a", "2026-12-01 10:00")), snapshot()],
+            Some("1"),
+        )],
+        vec![batch(vec![Change::Item(renamed)], Some("2"))],
+    ])
+    .await;
+    it.sync().await;
+    it.sync().await;
+    assert_eq!(it.world.sink.ids(), ["b"]);
+}

@@ -345,6 +345,10 @@ pub struct SinkAnswers {
     pub origin: Option<Origin>,
     /// Come with every outcome.
     pub notices: Vec<String>,
+    /// A call with this write in it is never answered, and the connector says so.
+    pub times_out_with: Option<String>,
+    /// Answers do not fit what was asked.
+    pub strange: bool,
     /// Writes are taken, and done by [`MemorySink::work_off`].
     pub accepts: bool,
     /// What a probe answers, whatever the token; else that nobody can tell.
@@ -499,6 +503,20 @@ impl CalendarSink for MemorySink {
                 "refused",
             ));
         }
+        if let Some(bad) = &answers.times_out_with
+            && writes.iter().any(|w| w.remote.as_ref().unwrap().id == *bad)
+        {
+            for write in writes {
+                let id = &write.remote.as_ref().unwrap().id;
+                state
+                    .writes
+                    .push(format!("{:?} {id}", write.op).to_lowercase());
+            }
+            let mut trouble = outage();
+            trouble.scope = Scope::Calendar;
+            report.trouble = Some(trouble);
+            return Ok(report);
+        }
         for write in writes {
             let remote = write.remote.clone().unwrap();
             let id = remote.id.clone();
@@ -579,6 +597,19 @@ impl CalendarSink for MemorySink {
             events: writes.len(),
             error: None,
         });
+        if answers.strange {
+            // The first answer is lost, one comes for a write that was never sent, and the receipts are elsewhere.
+            report.outcomes.remove(0);
+            for outcome in &mut report.outcomes {
+                outcome.receipt = Some(7);
+            }
+            report.outcomes.push(WriteOutcome {
+                id: calbridge_core::connector::WriteId(4711),
+                outcome: Outcome::Foreign,
+                receipt: Some(9),
+                notices: Vec::new(),
+            });
+        }
         if answers.silent {
             report.outcomes.clear();
         }

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use calbridge_core::clock::Clock;
 use calbridge_core::connector::*;
+use calbridge_core::connector::{ErrorKind, Hint, Scope};
 use calbridge_core::engine::EngineError;
 use calbridge_core::engine::{Engine, Silent};
+use calbridge_core::model::CalendarRef;
 use calbridge_core::store::Retention;
 use calbridge_core::store::StoreError;
 use jiff::SignedDuration;
@@ -252,4 +254,61 @@ async fn a_service_whose_store_was_taken_over_ends() {
         matches!(ended, Ok(Err(EngineError::Store(StoreError::Fenced)))),
         "{ended:?}"
     );
+}
+
+#[tokio::test]
+async fn hints_and_daily_times_do_not_cut_short_the_wait_that_a_server_asked_for() {
+    let mut config = sync_config();
+    config.schedule.interval = SignedDuration::from_mins(10);
+    let mut reads = source_capabilities();
+    reads.source.as_mut().unwrap().watch = true;
+    let world = World::with(&[ANNA], config, reads).await;
+    let mut busy = outage();
+    busy.kind = ErrorKind::Throttled;
+    busy.scope = Scope::Calendar;
+    let busy = busy.retry_after(Duration::from_secs(600));
+    world.source.answer(|a| {
+        a.refuse.insert(ANNA.to_owned(), busy);
+    });
+    // The daily complete reading at 02:00 falls into the wait.
+    world.clock.set(at("2026-11-24 01:58"));
+    let begun = world.clock.now();
+    let (good, _) = run_until(&world.engine, &world, Duration::from_secs(20), || {
+        let dirty = Hint::Dirty(CalendarRef::primary(ANNA).unwrap());
+        world.source.hints.lock().unwrap().push(dirty);
+        if !world.source.requests().is_empty() {
+            world
+                .clock
+                .set(world.clock.now() + SignedDuration::from_secs(2));
+        }
+        world.clock.now() > begun + SignedDuration::from_secs(580)
+    })
+    .await;
+    assert!(good);
+    assert_eq!(world.source.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_flood_of_hints_is_gathered() {
+    let mut config = sync_config();
+    config.schedule.interval = SignedDuration::from_mins(10);
+    let mut reads = source_capabilities();
+    reads.source.as_mut().unwrap().watch = true;
+    let world = World::with(&[ANNA], config, reads).await;
+    world
+        .source
+        .answer(|a| a.slow = Some(Duration::from_millis(30)));
+    let begun = world.clock.now();
+    let (good, _) = run_until(&world.engine, &world, Duration::from_secs(20), || {
+        let dirty = Hint::Dirty(CalendarRef::primary(ANNA).unwrap());
+        world.source.hints.lock().unwrap().push(dirty);
+        world
+            .clock
+            .set(world.clock.now() + SignedDuration::from_millis(20));
+        world.clock.now() > begun + SignedDuration::from_secs(6)
+    })
+    .await;
+    assert!(good);
+    let requests = world.source.requests().len();
+    assert!((2..=4).contains(&requests), "{requests} in six seconds");
 }

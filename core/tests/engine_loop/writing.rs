@@ -374,3 +374,54 @@ async fn a_panicking_connector_stops_no_other_calendar() {
     assert_eq!(report.failures(), 1);
     assert_eq!(world.sink.ids(), ["b"]);
 }
+
+#[tokio::test]
+async fn one_write_that_is_never_answered_stops_no_other_of_its_calendar() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..8 {
+        world.source.put(
+            ANNA,
+            event(&format!("e{n}"), &format!("2027-01-0{n} 10:00")),
+        );
+    }
+    world
+        .sink
+        .answer(|a| a.times_out_with = Some("e2".to_owned()));
+    for _ in 0..6 {
+        world.sync().await;
+        world.forward(2);
+    }
+    assert_eq!(world.sink.ids(), ["e1", "e3", "e4", "e5", "e6", "e7"]);
+    // Others keep being told, and are answered: it is the write that is to blame, and it is given up.
+    world.sink.writes();
+    for n in 0..60 {
+        let (day, hour) = (10 + n % 10, 8 + n % 7);
+        world
+            .source
+            .put(ANNA, event("e7", &format!("2027-01-{day} {hour:02}:00")));
+        world.sync().await;
+        world.forward(7);
+    }
+    let writes = world.sink.writes();
+    let tried = writes.iter().filter(|write| write.ends_with(" e2")).count();
+    assert!((5..=12).contains(&tried), "{tried} times");
+    let rows = world.rows(ANNA).await;
+    let row = rows.iter().find(|row| row.key.uid() == "e2").unwrap();
+    assert!(row.dead.is_some());
+}
+
+#[tokio::test]
+async fn outcomes_that_nobody_asked_for_and_missing_ones_change_nothing_else() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.source.put(ANNA, event("b", "2026-12-02 10:00"));
+    world.sink.answer(|a| a.strange = true);
+    world.sync_well().await;
+    world.sink.answer(|a| a.strange = false);
+    world.forward(1);
+    world.sync_well().await;
+    assert_eq!(world.sink.ids(), ["a", "b"]);
+    for row in world.rows(ANNA).await {
+        assert_eq!((row.attempt, row.dead, row.retry), (None, None, None));
+    }
+}

@@ -169,6 +169,15 @@ impl Model {
         };
         match change {
             ViewChange::Seen(event) => {
+                // An item that is one event by itself is no other one any more.
+                let alone = |event: &Event| event.group.is_none() && event.key.original().is_none();
+                if alone(event) {
+                    for known in &mut self.views {
+                        known.gone |= known.seen < round
+                            && alone(&known.view.event)
+                            && known.view.event.item.id == event.item.id;
+                    }
+                }
                 let known = self.views.iter_mut().find(|known| {
                     known.view.event.key == event.key && known.view.event.item.id == event.item.id
                 });

@@ -344,7 +344,7 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn held_calendars(&self, sync: &str) -> StoreResult<(u64, u64)> {
+    async fn held_calendars(&self, sync: &str) -> StoreResult<BTreeSet<CalendarId>> {
         let sync = sync.to_owned();
         self.read(move |transaction| rows::held_calendars(transaction, &sync))
             .await

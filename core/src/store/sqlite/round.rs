@@ -195,13 +195,18 @@ impl Place<'_> {
             (Some(&group.id), group.version.as_ref())
         });
         if event.group.is_none() && event.key.original().is_none() {
-            // The series that became this single event.
-            self.transaction
-                .prepare_cached(
-                    "UPDATE source_view SET gone_round = ?3
-                      WHERE source = ?1 AND group_id = ?2 AND seen_round < ?3",
-                )?
-                .execute(params![self.source, event.item.id, self.round.0])?;
+            // What the item was before: a series, or an event with another UID.
+            for statement in [
+                "UPDATE source_view SET gone_round = ?3
+                  WHERE source = ?1 AND group_id = ?2 AND seen_round < ?3",
+                "UPDATE source_view SET gone_round = ?3
+                  WHERE source = ?1 AND item = ?2 AND group_id IS NULL
+                    AND instr(key, char(10)) = 0 AND seen_round < ?3",
+            ] {
+                self.transaction
+                    .prepare_cached(statement)?
+                    .execute(params![self.source, event.item.id, self.round.0])?;
+            }
         }
         let show_as = content.show_as.map(Word::word);
         let origin = event.origin.as_ref().map(Origin::as_text);

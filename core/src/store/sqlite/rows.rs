@@ -129,15 +129,16 @@ pub(super) fn deleted_units(
 /// Held and not approved since.
 const HELD: &str = "l.held_since IS NOT NULL AND (l.approved IS NULL OR l.approved < l.held_since)";
 
-pub(super) fn held_calendars(transaction: &Transaction<'_>, sync: &str) -> Work<(u64, u64)> {
-    Ok(transaction
-        .prepare_cached(&format!(
-            "SELECT coalesce(sum(EXISTS (SELECT 1 FROM link l
-                                          WHERE l.member = m.id AND NOT l.held_by_stop AND {HELD})), 0),
-                    count(*)
-               FROM member m WHERE m.sync = ?1 AND m.membership = 'active'"
-        ))?
-        .query_row([sync], |row| Ok((read_count(row, 0)?, read_count(row, 1)?)))?)
+pub(super) fn held_calendars(
+    transaction: &Transaction<'_>,
+    sync: &str,
+) -> Work<BTreeSet<CalendarId>> {
+    let mut statement = transaction.prepare_cached(&format!(
+        "SELECT DISTINCT m.calendar FROM link l JOIN member m ON m.id = l.member
+          WHERE m.sync = ?1 AND NOT l.held_by_stop AND {HELD}"
+    ))?;
+    let held = statement.query_map([sync], |row| Ok(CalendarId(row.get(0)?)))?;
+    Ok(held.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn approve(
