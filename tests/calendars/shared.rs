@@ -7,38 +7,26 @@ use std::path::Path;
 use crate::ways::{Difference, File, Setting, by_exchange, by_files, compare, folder};
 
 const NO_UID: &str = "each way makes up a UID of its own where there is none";
-const NO_RULE: &str = "RRULE:RRULE:AnythingRandom: the files' way says that the series cannot be read, \
-     an import leaves out the part that it does not know";
-const LAST_SECOND: &str = "UNTIL=20080323T235959Z of a series of days: Google means the 23rd, and the files' way \
-     knows; the import takes it for an instant, in Denmark the 24th; besides, there are no UIDs";
 
 /// All differences that there may be, with the reason.
-const EXPLAINED: [(&str, Difference, &str); 9] = [
+const EXPLAINED: [(&str, Difference, &str); 6] = [
     ("broken-exchange-cdo-no-uid", Difference::Ids, NO_UID),
     (
         "broken-exchange-unfolded-description",
         Difference::Ids,
         NO_UID,
     ),
-    ("broken-google-bad-rrule", Difference::FileTimes, NO_RULE),
-    ("broken-google-bad-rrule", Difference::Ids, NO_RULE),
-    (
-        "broken-google-empty-exdate",
-        Difference::FileTimes,
-        LAST_SECOND,
-    ),
-    ("broken-google-empty-exdate", Difference::Ids, LAST_SECOND),
+    ("broken-google-empty-exdate", Difference::Ids, NO_UID),
     ("broken-stray-line", Difference::Ids, NO_UID),
     ("exchange-owa-display-name-tz", Difference::Ids, NO_UID),
     ("thunderbird-latin1", Difference::Ids, NO_UID),
 ];
 
 /// Files that only one way finds broken, with the reason.
-const BROKEN_ON_ONE_WAY: [(&str, &str); 4] = [
-    ("broken-google-bad-rrule", NO_RULE),
+const BROKEN_ON_ONE_WAY: [(&str, &str); 3] = [
     (
-        "broken-no-vcalendar-folded-names",
-        "an import takes events without a VCALENDAR around them; a file that is kept in step may be a fragment",
+        "broken-stray-line",
+        "a line between components that is no property: an import names it, and it takes nothing from a calendar",
     ),
     (
         "broken-outlook-freebusy-dates",
