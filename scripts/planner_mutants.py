@@ -23,7 +23,6 @@ MUTANTS = {
     "empty-counts": ("project.rs", "if event.content.time.is_empty() {", "if event.content.time.is_empty() && event.cancelled {"),
     "losses-are-not-seen": ("inventory.rs", "if listed.contains(&position)\n", "if position < usize::MAX\n            || listed.contains(&position)\n"),
     "tonight-is-ahead": ("project.rs", "if wall.end.date() < rules.first_day {", "if wall.end.date() > rules.first_day {"),
-    "tomorrow-waits": ("project.rs", "creatable: wall.start.date() >= rules.first_day,", "creatable: wall.start.date() > rules.first_day,"),
     "lost-stays-lost": ("decide.rs", "Known::Absent if row.agreed.is_some() => decision(Intent::Create { content }, Reason::Lost)", "Known::Absent if row.agreed.is_some() => decision(Intent::Nothing, Reason::Lost)"),
     "past-is-not-frozen": ("decide.rs", ".is_some_and(|held| held.time.wall_in(context.zone).last_day() < context.first_day)", ".is_none()"),
     "tampering-stays": ("decide.rs", "decision(Intent::PutBack { content }, Reason::SinkChanged)", "decision(Intent::Nothing, Reason::SinkChanged)"),
