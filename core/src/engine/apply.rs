@@ -47,8 +47,11 @@ impl Plan {
             }
             let sent = match self.send(unit, rules, sink, &batch).await {
                 Ok(sent) => sent,
-                // A refused batch is halved until the culprit stands alone.
-                Err(PassError::Sink(error)) if error.kind == ErrorKind::Rejected => {
+                // A refused batch is halved until the culprit stands alone. If the calendar is refused, or more, none
+                // of its writes is to blame.
+                Err(PassError::Sink(error))
+                    if error.kind == ErrorKind::Rejected && error.scope == Scope::Item =>
+                {
                     if batch.len() > 1 {
                         let rest = batch.split_off(batch.len() / 2);
                         batches.push(rest);

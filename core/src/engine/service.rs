@@ -1,20 +1,21 @@
 //! The service loop: by interval, by daily times, by hints.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{Engine, Member};
+use super::engine::{Engine, Member, panicked};
 use super::error::EngineError;
 use super::report::{CalendarOutcome, Progress, Work};
 use super::{Daily, SyncConfig};
-use crate::connector::{CalendarSource, ErrorKind, Hint};
+use crate::connector::{CalendarSource, Error, ErrorKind, Hint};
 use crate::model::CalendarRef;
 use crate::store::{CalendarId, Retention, StoreError};
 
@@ -403,6 +404,14 @@ fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
+/// A watch that panics has ended, and nothing else has.
+async fn caught<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    AssertUnwindSafe(call)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(panicked()))
+}
+
 /// Watches a sync's source for hints, beside the work on calendars: calendars come in, hints go out. Ends when
 /// the source cannot be watched at all.
 async fn watch(
@@ -419,10 +428,10 @@ async fn watch(
             }
             continue;
         }
-        let ended = match source.watch(&wanted).await {
+        let ended = match caught(source.watch(&wanted)).await {
             Ok(mut feed) => loop {
                 tokio::select! {
-                    heard = feed.next() => match heard {
+                    heard = caught(feed.next()) => match heard {
                         Ok(heard) if heard.is_empty() => {}
                         Ok(heard) => if hints.send(heard).await.is_err() {
                             return;
@@ -434,7 +443,7 @@ async fn watch(
                             return;
                         }
                         let wanted = calendars.borrow_and_update().clone();
-                        if let Err(error) = feed.set(&wanted).await {
+                        if let Err(error) = caught(feed.set(&wanted)).await {
                             break error;
                         }
                     }

@@ -245,3 +245,48 @@ async fn what_is_back_with_other_times_and_refused_is_held_no_more() {
         assert_eq!(row.held_since, None);
     }
 }
+
+#[tokio::test]
+async fn a_window_that_shrank_by_mistake_deletes_nothing_by_itself_and_is_forgiven() {
+    let mut world = World::new(&[ANNA]).await;
+    for n in 1..11 {
+        let (month, day) = if n < 5 { ("12", n) } else { ("01", n) };
+        let year = if n < 5 { 2026 } else { 2027 };
+        let at = format!("{year}-{month}-{day:02} 10:00");
+        world.source.put(ANNA, event(&format!("e{n:02}"), &at));
+    }
+    world.sync_well().await;
+    world.sink.writes();
+    let mut config = sync_config();
+    config.window = serde_json::from_str(r#"{"future":"20 days"}"#).unwrap();
+    world.restart(config).await;
+    assert_eq!(world.sync_well().await.total.held, 6);
+    world.restart(sync_config()).await;
+    assert_eq!(world.sync_well().await.total.held, 0);
+    assert!(world.sink.writes().is_empty());
+}
+
+#[tokio::test]
+async fn who_left_and_comes_back_is_brought_in_step_through_the_guard() {
+    let world = World::new(&[ANNA, BO]).await;
+    for n in 1..6 {
+        world
+            .source
+            .put(BO, event(&format!("b{n}"), &format!("2026-12-0{n} 10:00")));
+    }
+    world.sync_well().await;
+    world.sink.state.lock().unwrap().roster = vec![ANNA.to_owned()];
+    world.sync_well().await;
+    for n in 1..6 {
+        world.source.remove(BO, &format!("b{n}"));
+    }
+    world.source.put(BO, event("new", "2026-12-09 10:00"));
+    world.sync_well().await;
+    world.sink.writes();
+    world.sink.state.lock().unwrap().roster = vec![ANNA.to_owned(), BO.to_owned()];
+    let report = world.sync_well().await;
+    assert_eq!(
+        (report.total.held, world.sink.writes()),
+        (5, vec!["create new".to_owned()])
+    );
+}

@@ -22,6 +22,7 @@ pub struct Scripted {
     pub script: Arc<Mutex<Script>>,
     pub requests: Arc<Mutex<Vec<ChangesRequest>>>,
     pub watch_takes: Duration,
+    pub watch_panics: bool,
     pub hint_takes: Duration,
     pub hints: Arc<Mutex<usize>>,
 }
@@ -60,6 +61,7 @@ impl CalendarSource for Scripted {
     }
     async fn watch(&self, _: &[CalendarRef]) -> Result<Box<dyn HintFeed>> {
         tokio::time::sleep(self.watch_takes).await;
+        assert!(!self.watch_panics, "a connector panics");
         Ok(Box::new(SlowHints(
             self.hint_takes,
             Arc::clone(&self.hints),

@@ -347,6 +347,8 @@ pub struct SinkAnswers {
     pub notices: Vec<String>,
     /// A call with this write in it is never answered, and the connector says so.
     pub times_out_with: Option<String>,
+    /// Every call with writes is refused so.
+    pub refuse_apply: Option<Error>,
     /// Answers do not fit what was asked.
     pub strange: bool,
     /// Writes are taken, and done by [`MemorySink::work_off`].
@@ -479,6 +481,9 @@ impl CalendarSink for MemorySink {
         let mut state = self.state.lock().unwrap();
         state.calls += 1;
         if let Some(error) = &state.answers.outage {
+            return Err(error.clone());
+        }
+        if let Some(error) = &state.answers.refuse_apply {
             return Err(error.clone());
         }
         let answers = state.answers.clone();

@@ -312,3 +312,23 @@ async fn a_flood_of_hints_is_gathered() {
     let requests = world.source.requests().len();
     assert!((2..=4).contains(&requests), "{requests} in six seconds");
 }
+
+#[tokio::test]
+async fn a_watch_that_panics_ends_nothing_else() {
+    let source = Scripted {
+        watch_panics: true,
+        ..Scripted::default()
+    };
+    source.script.lock().unwrap().push_back(vec![batch(
+        vec![Change::Item(event("a", "2026-12-01 10:00")), snapshot()],
+        Some("1"),
+    )]);
+    let it = small_with(source, true).await;
+    let mut looks = 0;
+    let (good, _) = run_until(&it.engine, &it.world, Duration::from_secs(10), || {
+        looks += 1;
+        looks > 40 && it.world.sink.ids() == ["a"]
+    })
+    .await;
+    assert!(good);
+}

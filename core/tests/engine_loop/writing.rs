@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use calbridge_core::clock::Clock;
-use calbridge_core::connector::{ErrorKind, Outcome};
+use calbridge_core::connector::{Error, ErrorKind, Outcome, Scope};
 use calbridge_core::engine::{Silent, SyncOptions};
+use calbridge_core::model::Event;
 
 use crate::systems::*;
 
@@ -423,5 +424,110 @@ async fn outcomes_that_nobody_asked_for_and_missing_ones_change_nothing_else() {
     assert_eq!(world.sink.ids(), ["a", "b"]);
     for row in world.rows(ANNA).await {
         assert_eq!((row.attempt, row.dead, row.retry), (None, None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_calendar_that_is_refused_as_a_whole_buries_none_of_its_writes() {
+    for scope in [Scope::Calendar, Scope::Connection] {
+        let world = World::new(&[ANNA]).await;
+        world.sync_well().await;
+        world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+        world.source.put(ANNA, event("b", "2026-12-02 10:00"));
+        let refused = Error::new(ErrorKind::Rejected, scope, "test.not-ours", "refused");
+        world.sink.answer(|a| a.outage = Some(refused));
+        let sync = &world.engine.syncs()[0];
+        let options = SyncOptions::default();
+        for _ in 0..2 {
+            // The roster is refused as well; what is known of it stays.
+            let _ = world
+                .engine
+                .sync_once(sync, &options, &world.shutdown, &Silent)
+                .await;
+        }
+        world.sink.answer(|a| {
+            a.outage = None;
+            a.refuse_apply = Some(Error::new(
+                ErrorKind::Rejected,
+                scope,
+                "test.not-ours",
+                "refused",
+            ));
+        });
+        world.forward(1);
+        assert_eq!(world.sync().await.failures(), 1);
+        for row in world.rows(ANNA).await {
+            assert_eq!(row.dead, None);
+        }
+        world.sink.answer(|a| a.refuse_apply = None);
+        world.forward(2);
+        world.sync_well().await;
+        assert_eq!(world.sink.ids(), ["a", "b"]);
+    }
+}
+
+/// The program dies after the sink has done what it was asked and before the answer is stored.
+async fn dies_before_the_answer_is_stored(world: &mut World) {
+    world
+        .sink
+        .answer(|a| a.slow = Some(Duration::from_millis(200)));
+    let (report, _) = tokio::join!(world.sync(), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world
+            .store
+            .acquire("next run", world.clock.now())
+            .await
+            .unwrap();
+    });
+    assert_eq!(report.failures(), 1);
+    world.sink.answer(|a| a.slow = None);
+    world.restart(sync_config()).await;
+}
+
+#[tokio::test]
+async fn whatever_was_under_way_when_the_program_died_ends_as_the_source_is_now() {
+    // What the sink was asked to do, and what the source holds afterwards.
+    let first = event("a", "2026-12-01 10:00");
+    let second = event("a", "2026-12-01 12:00");
+    let third = event("a", "2026-12-01 14:00");
+    let states = [None, Some(&first), Some(&second), Some(&third)];
+    for before in [None, Some(&first)] {
+        for sent in [None, Some(&first), Some(&second)] {
+            for after in states {
+                if before == sent {
+                    continue;
+                }
+                let mut world = World::new(&[ANNA]).await;
+                let hold = |world: &World, event: Option<&Event>| match event {
+                    Some(event) => world.source.put(ANNA, event.clone()),
+                    None => world.source.remove(ANNA, "a"),
+                };
+                hold(&world, before);
+                world.sync_well().await;
+                hold(&world, sent);
+                dies_before_the_answer_is_stored(&mut world).await;
+                hold(&world, after);
+                for _ in 0..3 {
+                    world.forward(1);
+                    world.sync_well().await;
+                }
+                let wanted: Vec<_> = after
+                    .map(|event| {
+                        let (start, _) = event.content.time.span_in(&jiff::tz::TimeZone::UTC);
+                        format!("anna@x.dk a {start}")
+                    })
+                    .into_iter()
+                    .collect();
+                assert_eq!(
+                    world.sink.records(),
+                    wanted,
+                    "{before:?} then {sent:?} then {after:?}"
+                );
+                world.sink.writes();
+                world.forward(1);
+                world.sync_well().await;
+                assert!(world.sink.writes().is_empty());
+            }
+        }
     }
 }
