@@ -26,8 +26,8 @@ MUTANTS = {
     "lost-stays-lost": ("decide.rs", "Known::Absent if row.agreed.is_some() => decision(Intent::Create { content }, Reason::Lost)", "Known::Absent if row.agreed.is_some() => decision(Intent::Nothing, Reason::Lost)"),
     "past-is-not-frozen": ("decide.rs", ".is_some_and(|held| held.time.wall_in(context.zone).last_day() < context.first_day)", ".is_none()"),
     "tampering-stays": ("decide.rs", "decision(Intent::PutBack { content }, Reason::SinkChanged)", "decision(Intent::Nothing, Reason::SinkChanged)"),
-    "unanswered-create-is-forgotten": ("decide.rs", "            Known::Absent => decision(Intent::Nothing, Reason::Absent(*why)),", "            Known::Absent | Known::MaybeCreated => decision(Intent::Nothing, Reason::Absent(*why)),"),
-    "waiting-for-ever": ("schedule.rs", "Some(retry) if retry.not_before > now => {", "Some(retry) if retry.not_before < now => {"),
+    "nothing-is-deleted": ("decide.rs", "_ => decision(Intent::Delete, Reason::Absent(*why)),", "_ => decision(Intent::Nothing, Reason::Absent(*why)),"),
+    "waiting-for-ever": ("schedule.rs", "Some(retry) if retry.not_before > now =>", "Some(retry) if retry.not_before < now =>"),
     "one-id-for-two": ("link.rs", "if ordinal > 0 {", "if ordinal > 1000 {"),
     "adopted-unseen": ("decide.rs", "(None, Some(held)) if print(held, context).agrees_with(&print(&content, context)) => {", "(None, Some(_)) => {"),
 }
