@@ -200,6 +200,14 @@ impl Gate {
 
     /// Takes note of how a call went.
     pub(super) fn report(&self, error: Option<&Error>, now: Timestamp) {
+        self.note(error, now);
+        if error.is_some_and(|error| error.scope == Scope::Connection) {
+            // Whoever waits for a place may have to wait for longer than that, and is to know.
+            self.freed.notify_waiters();
+        }
+    }
+
+    fn note(&self, error: Option<&Error>, now: Timestamp) {
         let mut state = self.lock();
         match error {
             Some(error) if error.scope == Scope::Connection => match error.kind {
@@ -222,6 +230,7 @@ impl Gate {
                 | ErrorKind::Protocol
                 | ErrorKind::Panicked
                 | ErrorKind::Permission
+                | ErrorKind::Rejected
                 | ErrorKind::Config => {
                     if error.kind == ErrorKind::Throttled {
                         state.limit = (state.limit / 2).max(1);
@@ -238,7 +247,6 @@ impl Gate {
                 ErrorKind::NotFound
                 | ErrorKind::Conflict
                 | ErrorKind::CursorExpired
-                | ErrorKind::Rejected
                 | ErrorKind::Unsupported
                 | ErrorKind::Cancelled => {}
             },
@@ -307,6 +315,23 @@ mod tests {
         gate.report(Some(&error(ErrorKind::Transient)), at(30));
         let refused = gate.enter(at(30)).await.err().unwrap();
         assert_eq!(refused.wait(), Some(Duration::from_secs(5)));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_place_while_the_connection_is_parked() {
+        let gate = Gate::new(1);
+        let one = gate.enter(at(0)).await.unwrap();
+        let waiting = futures_util::future::join_all((0..3).map(|_| gate.enter(at(0))));
+        let parking = async {
+            tokio::task::yield_now().await;
+            gate.report(Some(&error(ErrorKind::Throttled)), at(0));
+            drop(one);
+        };
+        let both = async { tokio::join!(waiting, parking).0 };
+        let answers = tokio::time::timeout(Duration::from_secs(2), both)
+            .await
+            .expect("somebody waits for ever");
+        assert!(answers.iter().all(Result::is_err));
     }
 
     #[tokio::test]

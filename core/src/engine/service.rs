@@ -17,7 +17,7 @@ use super::report::{CalendarOutcome, Progress, Work};
 use super::{Daily, SyncConfig};
 use crate::connector::{CalendarSource, Error, ErrorKind, Hint};
 use crate::model::CalendarRef;
-use crate::store::{CalendarId, Retention, StoreError};
+use crate::store::{CalendarId, CalendarState, Retention, StoreError};
 
 /// How long to wait until a hint is acted on: one change makes several.
 const DEBOUNCE: SignedDuration = SignedDuration::from_secs(3);
@@ -134,7 +134,13 @@ impl Engine {
                         Ok(members) => timetable.members(members, now),
                         Err(error) => tracing::warn!(sync = sync.name, %error, "The calendars could not be listed."),
                     }
-                    tell_watched.send_replace(timetable.calendars());
+                    // A watch is disturbed by nothing but a change.
+                    let calendars = timetable.calendars();
+                    tell_watched.send_if_modified(|watched| {
+                        let changed = *watched != calendars;
+                        *watched = calendars;
+                        changed
+                    });
                 }
                 Some(heard) = hints.recv() => timetable.hinted(&heard, self.clock().now()),
                 () = &mut watching => {}
@@ -224,10 +230,16 @@ impl<'a> Timetable<'a> {
     }
 
     fn calendars(&self) -> Vec<CalendarRef> {
-        self.calendars
+        let mut watched: Vec<&CalendarState> = self
+            .calendars
             .values()
             .filter(|slot| !slot.member.withdrawn && !slot.left)
-            .map(|slot| slot.member.state.calendar.clone())
+            .map(|slot| &slot.member.state)
+            .collect();
+        watched.sort_by_key(|state| state.id);
+        watched
+            .into_iter()
+            .map(|state| state.calendar.clone())
             .collect()
     }
 

@@ -25,6 +25,8 @@ pub struct Scripted {
     pub watch_panics: bool,
     pub hint_takes: Duration,
     pub hints: Arc<Mutex<usize>>,
+    /// How often the watched calendars were set.
+    pub sets: Arc<Mutex<usize>>,
 }
 
 struct ScriptFeed(VecDeque<Result<ChangeBatch>>);
@@ -65,11 +67,12 @@ impl CalendarSource for Scripted {
         Ok(Box::new(SlowHints(
             self.hint_takes,
             Arc::clone(&self.hints),
+            Arc::clone(&self.sets),
         )))
     }
 }
 
-struct SlowHints(Duration, Arc<Mutex<usize>>);
+struct SlowHints(Duration, Arc<Mutex<usize>>, Arc<Mutex<usize>>);
 
 #[async_trait]
 impl HintFeed for SlowHints {
@@ -79,6 +82,7 @@ impl HintFeed for SlowHints {
         Ok(vec![Hint::Dirty(CalendarRef::primary(ANNA).unwrap())])
     }
     async fn set(&mut self, _: &[CalendarRef]) -> Result<()> {
+        *self.2.lock().unwrap() += 1;
         Ok(())
     }
 }

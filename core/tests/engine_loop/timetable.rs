@@ -332,3 +332,31 @@ async fn a_watch_that_panics_ends_nothing_else() {
     .await;
     assert!(good);
 }
+
+#[tokio::test]
+async fn a_roster_that_is_the_same_leaves_the_watch_alone() {
+    let source = Scripted {
+        hint_takes: Duration::from_secs(60),
+        ..Scripted::default()
+    };
+    let it = small_with(source, true).await;
+    let sets = Arc::clone(&it.source.sets);
+    let (good, _) = run_until(&it.engine, &it.world, Duration::from_secs(10), || {
+        let rosters = it.world.sink.state.lock().unwrap().rosters;
+        let clock = &it.world.clock;
+        clock.set(clock.now() + SignedDuration::from_secs(10));
+        if rosters == 4 {
+            it.world
+                .sink
+                .state
+                .lock()
+                .unwrap()
+                .roster
+                .push("bo@x.dk".to_owned());
+        }
+        rosters >= 8
+    })
+    .await;
+    assert!(good);
+    assert_eq!(*sets.lock().unwrap(), 1, "one change, one set");
+}
