@@ -28,8 +28,8 @@ MUTANTS = {
     "tampering-stays": ("decide.rs", "decision(Intent::PutBack { content }, Reason::SinkChanged)", "decision(Intent::Nothing, Reason::SinkChanged)"),
     "nothing-is-deleted": ("decide.rs", "_ => decision(Intent::Delete, Reason::Absent(*why)),", "_ => decision(Intent::Nothing, Reason::Absent(*why)),"),
     "waiting-for-ever": ("schedule.rs", "Some(retry) if retry.not_before > now =>", "Some(retry) if retry.not_before < now =>"),
-    "one-id-for-two": ("link.rs", "if ordinal > 0 {", "if ordinal > 1000 {"),
-    "adopted-unseen": ("decide.rs", "(None, Some(held)) if print(held, context).agrees_with(&print(&content, context)) => {", "(None, Some(_)) => {"),
+    "lengths-do-not-matter": ("fingerprint.rs", 'format!("{}/{}", wall.start, wall.end)', 'format!("{}/{}", wall.start, wall.start)'),
+    "tampering-is-not-seen": ("inventory.rs", "if entry.content.is_some() {", "if entry.content.is_none() {"),
 }
 
 
