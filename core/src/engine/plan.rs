@@ -173,7 +173,7 @@ impl Plan {
                 released.approved = None;
                 commit.update.push(released);
             } else if decision.intent == Intent::Nothing
-                && decision.reason != Reason::Refused
+                && !matches!(decision.reason, Reason::Refused | Reason::SourceUnclear)
                 && (row.dead.is_some() || row.retry.is_some() || is_settled(row))
             {
                 // Nothing is left to be refused, to be tried again or to be asked after.

@@ -93,7 +93,11 @@ pub fn schedule(
         .filter(|(row, decision)| {
             let approved_delete =
                 decision.intent.op() == Some(Op::Delete) && guard::is_approved(row);
-            row.held_since.is_some() && !held.contains(&row.link) && !approved_delete
+            // While the source cannot be read, nobody knows whether the cause vanished.
+            row.held_since.is_some()
+                && !held.contains(&row.link)
+                && !approved_delete
+                && decision.reason != Reason::SourceUnclear
         })
         .map(|(row, _)| row.link)
         .collect();

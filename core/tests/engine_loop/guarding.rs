@@ -1,6 +1,6 @@
 //! The guard over whole calendars.
 
-use calbridge_core::connector::Outcome;
+use calbridge_core::connector::{Outcome, Scope};
 use calbridge_core::model::*;
 
 use crate::systems::*;
@@ -289,4 +289,46 @@ async fn who_left_and_comes_back_is_brought_in_step_through_the_guard() {
         (report.total.held, world.sink.writes()),
         (5, vec!["create new".to_owned()])
     );
+}
+
+#[tokio::test]
+async fn an_approval_outlives_a_source_that_is_down_for_a_while() {
+    let world = World::new(&[ANNA]).await;
+    for n in 1..5 {
+        world.source.put(
+            ANNA,
+            event(&format!("a{n}"), &format!("2026-12-0{n} 10:00")),
+        );
+    }
+    world.sync_well().await;
+    for n in 1..5 {
+        world.source.remove(ANNA, &format!("a{n}"));
+    }
+    world.sync_well().await;
+    let since = world.rows(ANNA).await[0].held_since;
+    let down = |world: &World| {
+        let mut down = outage();
+        down.scope = Scope::Calendar;
+        world.source.answer(|a| {
+            a.refuse.insert(ANNA.to_owned(), down);
+        });
+    };
+    down(&world);
+    world.forward(1);
+    world.sync().await;
+    assert_eq!(world.rows(ANNA).await[0].held_since, since, "still held");
+    assert_eq!(
+        world
+            .engine
+            .approve(&world.engine.syncs()[0], &[])
+            .await
+            .unwrap(),
+        4
+    );
+    world.sync().await;
+    assert_eq!(world.sink.ids().len(), 4, "what seems gone may be there");
+    world.source.answer(|a| a.refuse.clear());
+    world.forward(1);
+    world.sync_well().await;
+    assert!(world.sink.ids().is_empty());
 }
