@@ -99,7 +99,8 @@ pub trait CalendarSink: Send + Sync {
     /// without an outcome counts as [`Outcome::Unknown`].
     ///
     /// # Errors
-    /// Only if nothing was sent.
+    /// Only if nothing was sent. After `Rejected` of scope `Item` the batch is halved until the refused write stands
+    /// alone; with a wider scope none of the writes is to blame, and all are tried again later.
     async fn apply(&self, calendar: &CalendarRef, writes: &[Write]) -> Result<ApplyReport>;
 
     /// What the sink holds, with declared coverage: for first contact and reconciliation.
