@@ -141,11 +141,7 @@ impl Session {
             match self.open(connection) {
                 Ok(open) => handles.push(Arc::new(ConnectionHandle::new(
                     name,
-                    format!(
-                        "{} {}",
-                        connection.connector.id(),
-                        connection.connector.manifest().version
-                    ),
+                    connection.version(),
                     connection.capabilities.clone(),
                     open,
                 ))),

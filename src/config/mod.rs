@@ -62,6 +62,15 @@ pub(crate) struct ConnectionConfig {
 }
 
 impl ConnectionConfig {
+    /// The connector and its version: what is remembered of refusals is bound to it.
+    pub(crate) fn version(&self) -> String {
+        format!(
+            "{} {}",
+            self.connector.id(),
+            self.connector.manifest().version
+        )
+    }
+
     /// A mistake that the connector itself found. A setting that it names in backticks is where it stands.
     pub(crate) fn mistake(&self, message: &str) -> Mistake {
         let named = message

@@ -266,7 +266,7 @@ impl Client {
             () = shutdown.cancelled() => return Err(not_tried(stopping())),
             turn = self.pace.turn(patience) => turn.map_err(|wait| not_tried(
                 Error::new(
-                    ErrorKind::Throttled,
+                    ErrorKind::Paced,
                     Scope::Connection,
                     "planner.pace",
                     "as many calls were made as `calls_per_minute` allows",

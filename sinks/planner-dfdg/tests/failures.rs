@@ -369,7 +369,7 @@ async fn our_own_pace_is_kept_and_longer_waits_are_given_back() {
     assert!(started.elapsed() < Duration::from_secs(5));
     assert_eq!(
         (error.kind, error.code.as_str()),
-        (ErrorKind::Throttled, "planner.pace")
+        (ErrorKind::Paced, "planner.pace")
     );
     assert!(error.wait().unwrap() > Duration::from_secs(5));
     assert_eq!(setup.planner.calls(Operation::CreateEvents).len(), 1);

@@ -2,7 +2,7 @@
 
 use calbridge_core::engine::decide::{DecideContext, Intent, decide};
 use calbridge_core::engine::project::{Desired, project};
-use calbridge_core::engine::{Row, Rules, SyncConfig};
+use calbridge_core::engine::{Row, Rules, SyncConfig, basis};
 use calbridge_core::store::sqlite::SqliteStore;
 use calbridge_core::store::{CalendarState, DecisionRecord, Store as _};
 use jiff::civil::Date;
@@ -67,6 +67,7 @@ pub(super) async fn events(
         .at(now, from, to)
         .map_err(|error| AppError::Usage(error.to_string()))?;
     let prints = store.prints();
+    let basis = basis(&sync.rules(), &sink.version(), &prints);
     let known = store.rows(&sync.name, &sync.source, state.id).await?;
     let mut events = Vec::new();
     for row in known.rows.iter().filter(|row| wanted.matches(row, &rules)) {
@@ -75,8 +76,7 @@ pub(super) async fn events(
             wall_clock: rules.wall_clock.as_ref(),
             zone: &rules.zone,
             first_day: rules.window_day(),
-            // A refusal counts as long as nothing shows that its basis changed.
-            basis: row.dead.as_ref().map_or("", |dead| dead.basis.as_str()),
+            basis: &basis,
             idempotent_upsert: to.idempotent_upsert,
             probe: to.probe,
             now,
