@@ -300,12 +300,12 @@ fn headers(mailbox: Option<&Address>, authorization: HeaderValue) -> HeaderMap {
     headers
 }
 
-/// An answer that is too large or too slow is a matter of the calendar that was asked for: others go on.
+/// An answer that is too large, too slow or broken off is a matter of the calendar that was asked for: others go on.
 fn narrowed(failure: HttpFailure, of_mailbox: bool) -> Error {
     let narrow = of_mailbox
         && matches!(
             failure.cause,
-            Cause::TooLarge | Cause::Timeout | Cause::BadResponse
+            Cause::TooLarge | Cause::Timeout | Cause::BadResponse | Cause::Broken
         );
     let mut error = Error::from(failure);
     if narrow {

@@ -41,6 +41,14 @@ pub(crate) enum WireError {
     /// A value that is not of its type.
     #[error("the answer has an unreadable value in {0}")]
     Value(&'static str),
+    /// A listing with fewer items than it counts.
+    #[error("the answer lists {listed} items and counts {counted}")]
+    Fewer {
+        /// How many are listed.
+        listed: usize,
+        /// How many it says there are.
+        counted: u64,
+    },
     /// Not one response message for each thing that was asked for, so that none can be told from another.
     #[error("the answer has {got} response messages where {asked} were asked for")]
     Count {
@@ -283,9 +291,10 @@ pub(crate) fn from_status(status: u16, retry_after: Option<Duration>, charged: C
             wide,
             "Exchange failed without saying why; it is tried again",
         ),
+        // It may be what stands in place of one mailbox's answer only: others are asked all the same.
         200..=299 => (
             ErrorKind::Protocol,
-            Scope::Connection,
+            wide,
             "the answer is not SOAP: a sign-in page, a proxy or a load balancer answers in place of Exchange. Check `url`",
         ),
         _ => (

@@ -120,7 +120,11 @@ impl Inner {
         let mut offset = 0;
         loop {
             let body = request::page(folder, properties, offset);
-            let page = self.client.single(&request.calendar.address, &body).await?;
+            let page = self
+                .client
+                .single(&request.calendar.address, &body)
+                .await?
+                .page()?;
             if total.is_some() && page.total != total {
                 return Ok(None);
             }

@@ -24,7 +24,11 @@ impl Inner {
         let mut offset = 0;
         let complete = loop {
             let body = request::latest(folder, offset);
-            let page = self.client.single(&request.calendar.address, &body).await?;
+            let page = self
+                .client
+                .single(&request.calendar.address, &body)
+                .await?
+                .page()?;
             let count = page.items.len();
             items.extend(page.items);
             if page.includes_last == Some(true) || count == 0 {

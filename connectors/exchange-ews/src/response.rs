@@ -12,6 +12,7 @@ mod tests;
 mod values;
 mod zone;
 
+use calbridge_core::connector::Error;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
@@ -47,8 +48,36 @@ pub(crate) struct Message {
     pub(crate) changes: Vec<SyncChange>,
     /// `TotalItemsInView`.
     pub(crate) total: Option<u64>,
+    /// Whether it is a listing at all: an answer without one must not be taken for an empty one.
+    pub(crate) listing: bool,
     /// `IndexedPagingOffset`: where the next page begins.
     pub(crate) next_offset: Option<u32>,
+}
+
+impl Message {
+    /// The same, if it is a page of a FindItem. An answer without `RootFolder` must not be taken for an empty one.
+    pub(crate) fn page(self) -> Result<Self, Error> {
+        if self.listing {
+            Ok(self)
+        } else {
+            Err(WireError::Missing("RootFolder").of("FindItem"))
+        }
+    }
+
+    /// The same, if it lists all that it counts.
+    pub(crate) fn view(self) -> Result<Self, Error> {
+        let page = self.page()?;
+        let listed = page.items.len();
+        match page.total {
+            Some(counted)
+                if page.includes_last != Some(false)
+                    && u64::try_from(listed).is_ok_and(|listed| listed < counted) =>
+            {
+                Err(WireError::Fewer { listed, counted }.of("FindItem"))
+            }
+            _ => Ok(page),
+        }
+    }
 }
 
 /// A folder.
@@ -225,6 +254,7 @@ fn message(pull: &mut Pull<'_>, open: &Open) -> Result<Message, WireError> {
                 Ok(())
             })?,
             "RootFolder" => {
+                message.listing = true;
                 message.includes_last = open
                     .attribute("IncludesLastItemInRange")
                     .map(|text| boolean(text, "IncludesLastItemInRange"))

@@ -152,6 +152,7 @@ impl Inner {
             let body = request::calendar_view(folder, &properties, range);
             match self.client.single(&request.calendar.address, &body).await {
                 Ok(message) => {
+                    let message = message.view()?;
                     let full = message.items.len() >= FIND_PAGE;
                     if full || message.includes_last == Some(false) {
                         ranges.extend(halves(range)?);

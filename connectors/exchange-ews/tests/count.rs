@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use calbridge_core::connector::{ErrorKind, Scope};
+use calbridge_sandbox::exchange::Profile;
 use support::script::{
     Script, created, envelope, failure, folder, found, got, http, master, page, success, sync,
 };
-use support::{ANNA, after, read, request, window};
+use support::{ANNA, Bench, after, busy, read, request, window, winter};
 
 /// What the server answers in place of the right answer to one operation.
 type Spoil = fn(&str, &str) -> String;
@@ -184,7 +185,7 @@ async fn a_web_page_with_status_200() {
             for error in spoiled(operation, spoil).await {
                 assert_eq!(
                     (error.kind, error.scope, error.code.as_str()),
-                    (ErrorKind::Protocol, Scope::Connection, "ews.http.200"),
+                    (ErrorKind::Protocol, Scope::Calendar, "ews.http.200"),
                     "{operation}: {error}"
                 );
                 let place = format!("EWS {}: ", wire(operation));
@@ -192,5 +193,35 @@ async fn a_web_page_with_status_200() {
                 assert!(!error.message.contains("Hello"), "{error}");
             }
         }
+    }
+}
+
+/// A listing that lost its content on the way must not be taken for an empty calendar.
+#[tokio::test]
+async fn a_view_without_its_list_or_with_fewer_items_than_it_counts_deletes_nothing() {
+    for (fault, place) in [
+        ("FindItem=missing:RootFolder", "RootFolder"),
+        ("FindItem=missing:Items", "counts"),
+        ("FindItem=missing:CalendarItem", "counts"),
+    ] {
+        let bench = Bench::start(Profile::Exchange2019).await;
+        bench
+            .exchange
+            .create(ANNA, busy("2026-12-01T09:00", "2026-12-01T10:00"))
+            .unwrap();
+        let first = request(ANNA, winter());
+        let feed = bench.read_true(first.clone()).await;
+        let mut next = after(&feed, &first);
+        next.full = true;
+        bench.exchange.inject_spec(fault).unwrap();
+        let error = bench.read(next.clone()).await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.scope),
+            (ErrorKind::Protocol, Scope::Calendar),
+            "{fault}"
+        );
+        assert!(error.message.contains(place), "{fault}: {error}");
+        bench.exchange.clear_faults();
+        bench.read_true(next).await;
     }
 }

@@ -582,7 +582,7 @@ async fn a_page_of_a_gateway_with_status_200() {
     let error = bench.read(request(ANNA, winter())).await.unwrap_err();
     assert_eq!(
         (error.kind, error.scope),
-        (ErrorKind::Protocol, Scope::Connection)
+        (ErrorKind::Protocol, Scope::Calendar)
     );
     assert!(error.message.contains("not SOAP"), "{error}");
 }
