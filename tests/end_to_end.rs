@@ -204,11 +204,15 @@ async fn status_explain_and_backup_tell_what_is() {
         "{text}"
     );
 
+    // Times are told by Danish clocks, wherever the program runs.
     let explained = world
-        .run(&["explain", ANNA, "2026-11-24"])
+        .run_with(&["explain", ANNA, "2026-11-24"], |command| {
+            command.env("TZ", "America/New_York");
+        })
         .await
         .expect(0)
         .stdout;
+    assert!(explained.contains("2026-11-24 09:00-10:00"), "{explained}");
     assert!(
         explained.contains("The other side holds it under the id"),
         "{explained}"

@@ -1,6 +1,7 @@
 //! `plan`: what would be written; nothing is.
 
 use calbridge_core::engine::{CalendarPlan, PlannedWrite, SyncOptions};
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::session::{Session, addresses};
@@ -25,6 +26,9 @@ struct Plans {
 struct SyncPlan {
     sync: String,
     calendars: Vec<CalendarPlan>,
+    /// Where the sync's days begin: times are shown by the clocks there.
+    #[serde(skip)]
+    zone: TimeZone,
 }
 
 pub(super) async fn run(
@@ -46,6 +50,7 @@ pub(super) async fn run(
             Ok(calendars) => plans.push(SyncPlan {
                 sync: sync.name.clone(),
                 calendars,
+                zone: session.zone(sync),
             }),
             Err(error) => failed.push((sync.name.clone(), error.into())),
         }
@@ -92,7 +97,8 @@ fn text(plans: &Plans) -> String {
             .iter()
             .flat_map(|calendar| {
                 let address = calendar.calendar.address.as_str();
-                calendar.writes.iter().map(move |write| row(address, write))
+                let row = move |write| row(address, write, &plan.zone);
+                calendar.writes.iter().map(row)
             })
             .collect();
         if !rows.is_empty() {
@@ -114,7 +120,7 @@ fn text(plans: &Plans) -> String {
     lines.join("\n")
 }
 
-fn row(address: &str, write: &PlannedWrite) -> Vec<String> {
+fn row(address: &str, write: &PlannedWrite, zone: &TimeZone) -> Vec<String> {
     let mut op = words::op(write.op).to_owned();
     if write.held {
         op.push_str(" (held)");
@@ -122,7 +128,11 @@ fn row(address: &str, write: &PlannedWrite) -> Vec<String> {
     vec![
         address.to_owned(),
         op,
-        write.time.as_ref().map(words::time).unwrap_or_default(),
+        write
+            .time
+            .as_ref()
+            .map(|time| words::time(time, zone))
+            .unwrap_or_default(),
         words::reason(write.reason).to_owned(),
         write.external_id.clone().unwrap_or_else(|| "-".to_owned()),
     ]

@@ -8,6 +8,7 @@ use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, SyncConfig};
 use calbridge_core::model::Address;
 use calbridge_core::store::sqlite::SqliteStore;
 use calbridge_core::store::{Store, StoreError};
+use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Global, Selection};
@@ -83,6 +84,18 @@ impl Session {
             ));
         }
         Ok(syncs)
+    }
+
+    /// Where a sync's days begin.
+    pub(crate) fn zone(&self, sync: &SyncConfig) -> TimeZone {
+        let capabilities = |name: &str| self.config.connections.get(name).map(|c| &c.capabilities);
+        let source = capabilities(&sync.source).and_then(|of| of.source.as_ref());
+        let sink = capabilities(&sync.sink).and_then(|of| of.sink.as_ref());
+        let rules = match (source, sink) {
+            (Some(source), Some(sink)) => sync.rules().at(self.clock.now(), source, sink).ok(),
+            _ => None,
+        };
+        rules.map_or_else(TimeZone::system, |rules| rules.zone)
     }
 
     /// Opens the state file for this process alone.

@@ -4,6 +4,7 @@ use calbridge_core::connector::{Op, Severity};
 use calbridge_core::engine::decide::Reason;
 use calbridge_core::engine::project::Absence;
 use calbridge_core::model::EventTime;
+use jiff::tz::TimeZone;
 
 /// "1 calendar", "2 calendars".
 pub(super) fn count(count: usize, what: &str) -> String {
@@ -60,11 +61,10 @@ pub(super) fn reason(reason: Reason) -> &'static str {
     }
 }
 
-/// When an event takes place.
-pub(super) fn time(time: &EventTime) -> String {
+/// When an event takes place, by the clocks of `zone`.
+pub(super) fn time(time: &EventTime, zone: &TimeZone) -> String {
     match time {
         EventTime::Timed { start, end, .. } => {
-            let zone = jiff::tz::TimeZone::system();
             let (start, end) = (zone.to_datetime(*start), zone.to_datetime(*end));
             let first = start.strftime("%F %H:%M").to_string();
             if start.date() == end.date() {

@@ -87,7 +87,7 @@ pub(super) async fn events(
         events.push(EventExplanation {
             uid: row.key.uid().to_owned(),
             external_id: row.sink.remote.as_ref().map(|remote| remote.id.clone()),
-            time: when(row, &desired),
+            time: when(row, &desired, &rules),
             on_sink: row.sink.state,
             next: next(&decision.intent).to_owned(),
             why: words::reason(decision.reason).to_owned(),
@@ -98,7 +98,7 @@ pub(super) async fn events(
     Ok(events)
 }
 
-fn when(row: &Row, desired: &Desired) -> Option<String> {
+fn when(row: &Row, desired: &Desired, rules: &Rules) -> Option<String> {
     let content = match desired {
         Desired::Present { content, .. } | Desired::Past { content } => Some(content),
         Desired::Absent { .. } => row
@@ -107,7 +107,7 @@ fn when(row: &Row, desired: &Desired) -> Option<String> {
             .map(|view| &view.event.content)
             .or(row.sink.content.as_ref()),
     };
-    content.map(|content| words::time(&content.time))
+    content.map(|content| words::time(&content.time, &rules.zone))
 }
 
 fn next(intent: &Intent) -> &'static str {
