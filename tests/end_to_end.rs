@@ -225,6 +225,15 @@ async fn status_explain_and_backup_tell_what_is() {
         explained.contains("the roster of `planner` names it now"),
         "{explained}"
     );
+    let far = world
+        .run(&["explain", ANNA, "2027-06-01"])
+        .await
+        .expect(0)
+        .stdout;
+    assert!(
+        far.contains("outside of what is kept in step, 2026-11-23 to 2027-02-22"),
+        "{far}"
+    );
     let explained = world
         .run(&["explain", ANNA, "2026-11-26"])
         .await
@@ -277,6 +286,26 @@ async fn status_explain_and_backup_tell_what_is() {
         .expect(0)
         .json();
     assert_eq!(report["syncs"][0]["total"]["created"], 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_told_where_it_is_asked_for() {
+    let world = World::new().await;
+    world.appointment(ANNA, "A", "2026-11-24T09:00", "2026-11-24T10:00");
+    for operation in ["FindItem", "GetItem"] {
+        let fault = format!("{operation}@{ANNA}*all=missing:Start");
+        world.exchange.inject_spec(&fault).unwrap();
+    }
+    world.run(&["sync"]).await.expect(5);
+    let explained = world.run(&["explain", ANNA, "2026-11-24"]).await.expect(0);
+    assert!(
+        explained
+            .stdout
+            .contains("not every appointment of this calendar could be read"),
+        "{explained:?}"
+    );
+    let good = world.run(&["explain", BO, "2026-11-24"]).await.expect(0);
+    assert!(!good.stdout.contains("not every"), "{good:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use calbridge_core::clock::{Clock, FixedClock, SystemClock};
 use calbridge_core::connector::{self, Connection, Context, ErrorKind};
-use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, SyncConfig};
+use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, Rules, SyncConfig};
 use calbridge_core::model::Address;
 use calbridge_core::store::sqlite::SqliteStore;
 use calbridge_core::store::{Store, StoreError};
@@ -86,16 +86,18 @@ impl Session {
         Ok(syncs)
     }
 
+    /// A sync's rules as they are now; none: its connections cannot do what it needs of them.
+    pub(crate) fn rules(&self, sync: &SyncConfig) -> Option<Rules> {
+        let capabilities = |name: &str| self.config.connections.get(name).map(|c| &c.capabilities);
+        let source = capabilities(&sync.source)?.source.as_ref()?;
+        let sink = capabilities(&sync.sink)?.sink.as_ref()?;
+        sync.rules().at(self.clock.now(), source, sink).ok()
+    }
+
     /// Where a sync's days begin.
     pub(crate) fn zone(&self, sync: &SyncConfig) -> TimeZone {
-        let capabilities = |name: &str| self.config.connections.get(name).map(|c| &c.capabilities);
-        let source = capabilities(&sync.source).and_then(|of| of.source.as_ref());
-        let sink = capabilities(&sync.sink).and_then(|of| of.sink.as_ref());
-        let rules = match (source, sink) {
-            (Some(source), Some(sink)) => sync.rules().at(self.clock.now(), source, sink).ok(),
-            _ => None,
-        };
-        rules.map_or_else(TimeZone::system, |rules| rules.zone)
+        self.rules(sync)
+            .map_or_else(TimeZone::system, |rules| rules.zone)
     }
 
     /// Opens the state file for this process alone.

@@ -4,7 +4,7 @@
 mod calendar;
 mod events;
 
-use calbridge_core::engine::OnSink;
+use calbridge_core::engine::{OnSink, SyncConfig};
 use calbridge_core::model::Address;
 use calbridge_core::store::Store as _;
 use serde::Serialize;
@@ -59,6 +59,20 @@ struct EventExplanation {
     history: Vec<String>,
 }
 
+/// Why nothing may be known of an appointment.
+fn unknown(session: &Session, sync: &SyncConfig, wanted: &Wanted) -> String {
+    if let (Wanted::Day(day), Some(rules)) = (wanted, session.rules(sync)) {
+        let end = rules.zone.to_datetime(rules.window.end()).date();
+        let (first, last) = (rules.window_day(), end.yesterday().unwrap_or(end));
+        if *day < first || *day > last {
+            return format!(
+                "{day} lies outside of what is kept in step, {first} to {last}: what is later is sent once the window has rolled on, what has passed is left alone"
+            );
+        }
+    }
+    "calbridge knows no such appointment: it is not in the source's calendar inside the window, it has another UID, or it has not been read yet (`calbridge sync --full`)".to_owned()
+}
+
 pub(super) async fn run(
     session: Session,
     args: ExplainArgs,
@@ -91,10 +105,15 @@ pub(super) async fn run(
             }
             _ => Vec::new(),
         };
-        if let (Some(_), Some(_), true) = (&state, &args.event, events.is_empty()) {
+        if let Some(state) = &state
+            && store.source_state(&sync.source, state.id).await?.unreadable
+        {
             calendar.push(bad(
-                "calbridge knows no such appointment: it is not in the source's calendar inside the window, it has another UID, or it has not been read yet (`calbridge sync --full`)",
+                "not every appointment of this calendar could be read the last time; what is known of them is kept, and the log of that reading tells why",
             ));
+        }
+        if let (Some(_), Some(event), true) = (&state, &args.event, events.is_empty()) {
+            calendar.push(bad(unknown(&session, sync, &Wanted::read(event))));
         }
         explanation.syncs.push(SyncExplanation {
             sync: sync.name.clone(),
