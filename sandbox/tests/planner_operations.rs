@@ -4,7 +4,7 @@
 mod planner_support;
 
 use calbridge_sandbox::planner::{
-    Operation, PlannerOptions, PlannerSandbox, Resource, Seed, PeriodEdges, TimeForm, receipt_code,
+    Operation, PeriodEdges, PlannerOptions, PlannerSandbox, Resource, Seed, TimeForm, receipt_code,
 };
 use planner_support::*;
 
