@@ -113,6 +113,7 @@ impl ChangeFeed for Feed {
                         return Ok(Some(ChangeBatch {
                             changes: Vec::new(),
                             checkpoint,
+                            folder: None,
                         }));
                     }
                 }
@@ -146,6 +147,7 @@ impl ChangeFeed for Feed {
                     return Ok(Some(ChangeBatch {
                         changes,
                         checkpoint,
+                        folder: None,
                     }));
                 }
                 Stage::Ended => {

@@ -206,6 +206,7 @@ impl ChangeFeed for Feed {
         Ok(Some(ChangeBatch {
             changes,
             checkpoint: if last { self.checkpoint.take() } else { None },
+            folder: None,
         }))
     }
 }

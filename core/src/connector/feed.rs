@@ -92,6 +92,10 @@ pub struct ChangeBatch {
     /// A cursor that is good once this batch is stored. Absent: not a place to resume at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Cursor>,
+    /// Which folder (or database, or account) the source read: another value means that somebody put another calendar
+    /// in this one's place. Absent: the source cannot tell. The last one of a feed counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
 }
 
 /// Changes of one calendar.

@@ -7,25 +7,25 @@ use std::sync::atomic::AtomicBool;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::error::EngineError;
-use super::outcome::growing;
 use super::pass::{self, PassReport};
 use super::plan::{self, PlannedWrite};
 use super::reconcile::reconcile;
 use super::report::{
     CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, SyncOptions, SyncReport, Work,
 };
+use super::trouble::trouble;
 use super::unit::{PassError, Reader, Unit};
-use super::{ConnectionHandle, Direction, RosterFrom, SyncConfig, roster};
+use super::{ConnectionHandle, RosterFrom, SyncConfig, roster};
 use crate::clock::Clock;
-use crate::connector::{Error, ErrorKind, Roster, Scope, Sharing, SinkCapabilities, SkippedEntry};
+use crate::connector::{Error, ErrorKind, Roster, Scope, SkippedEntry};
 use crate::model::{Address, CalendarEntry, CalendarKind, CalendarRef};
 use crate::store::{
-    CalendarId, CalendarReport, CalendarState, Fence, Pruned, Retention, Store, StoreError, Trouble,
+    CalendarId, CalendarReport, CalendarState, Fence, Pruned, Retention, Store, StoreError,
 };
 
 /// How many calendars are listed in one inventory: a chunk fails and is retried together.
@@ -75,79 +75,11 @@ impl Engine {
         Ok(engine)
     }
 
-    fn check_syncs(&self) -> Result<(), EngineError> {
-        let mut names = HashSet::new();
-        for sync in &self.syncs {
-            if !names.insert(&sync.name) {
-                return Err(EngineError::DuplicateSync {
-                    sync: sync.name.clone(),
-                });
-            }
-            if sync.direction != Direction::OneWay {
-                return Err(EngineError::TwoWay {
-                    sync: sync.name.clone(),
-                });
-            }
-            let source = self.connection(sync, &sync.source)?;
-            let sink = self.connection(sync, &sync.sink)?;
-            let need = |connection: &ConnectionHandle, need| EngineError::NotCapable {
-                sync: sync.name.clone(),
-                connection: connection.name().to_owned(),
-                need,
-            };
-            let Some(reads) = &source.capabilities().source else {
-                return Err(need(source, "reading"));
-            };
-            let Some(writes) = &sink.capabilities().sink else {
-                return Err(need(sink, "writing"));
-            };
-            if !writes.idempotent_upsert && !writes.probe {
-                return Err(need(sink, "safe creates (a probe, or ids of our own)"));
-            }
-            match self.roster_connection(sync)? {
-                Some(connection) if !connection.capabilities().roster => {
-                    return Err(need(connection, "a roster"));
-                }
-                None if sync.roster.allow.is_empty() => {
-                    return Err(EngineError::NoRoster {
-                        sync: sync.name.clone(),
-                    });
-                }
-                _ => {}
-            }
-            self.check_sharing(sync, writes)?;
-            sync.rules()
-                .at(self.clock.now(), reads, writes)
-                .map_err(|error| EngineError::Rules {
-                    sync: sync.name.clone(),
-                    error,
-                })?;
-        }
-        Ok(())
-    }
-
-    /// In a sink whose records are all taken for ours, two syncs would delete each other's, unless their allow
-    /// lists keep them apart.
-    fn check_sharing(&self, sync: &SyncConfig, sink: &SinkCapabilities) -> Result<(), EngineError> {
-        let apart = |other: &SyncConfig| {
-            let (mine, theirs) = (&sync.roster.allow, &other.roster.allow);
-            !mine.is_empty() && !theirs.is_empty() && mine.iter().all(|one| !theirs.contains(one))
-        };
-        let rival = self
-            .syncs
-            .iter()
-            .find(|other| other.name != sync.name && other.sink == sync.sink && !apart(other));
-        match rival {
-            Some(rival) if sink.sharing == Sharing::Exclusive => Err(EngineError::SharedSink {
-                sync: sync.name.clone(),
-                rival: rival.name.clone(),
-                connection: sync.sink.clone(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn connection(&self, sync: &SyncConfig, name: &str) -> Result<&ConnectionHandle, EngineError> {
+    pub(super) fn connection(
+        &self,
+        sync: &SyncConfig,
+        name: &str,
+    ) -> Result<&ConnectionHandle, EngineError> {
         self.connections
             .get(name)
             .map(AsRef::as_ref)
@@ -158,7 +90,7 @@ impl Engine {
     }
 
     /// The connection that gives the roster; none: the allow list does.
-    fn roster_connection(
+    pub(super) fn roster_connection(
         &self,
         sync: &SyncConfig,
     ) -> Result<Option<&ConnectionHandle>, EngineError> {
@@ -531,6 +463,7 @@ impl Engine {
             handle: member.state.calendar.handle(),
             shutdown,
             withdrawn: member.withdrawn,
+            first_contact: member.state.inventoried.is_none(),
             touched: AtomicBool::new(false),
             writers: self.writers(&sync.sink),
             readers: self.readers(&sync.source),
@@ -699,37 +632,4 @@ async fn guarded(
 pub(super) struct Member {
     pub(super) state: CalendarState,
     pub(super) withdrawn: bool,
-}
-
-/// The first wait after trouble of one calendar; each further one doubles it.
-const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
-/// The longest wait.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(1);
-
-fn trouble(error: &PassError, before: Option<&Trouble>, now: Timestamp) -> Trouble {
-    let code = error.code();
-    let before = before.filter(|before| before.code == code);
-    let times = before.map_or(1, |before| before.times.saturating_add(1));
-    let own = match error.connector_error() {
-        // A mailbox that is not there, or not open to us, is looked for again, slowly.
-        Some(error)
-            if error.scope == Scope::Calendar
-                && matches!(error.kind, ErrorKind::NotFound | ErrorKind::Permission) =>
-        {
-            LONGEST_WAIT
-        }
-        _ => growing(FIRST_WAIT, LONGEST_WAIT, times),
-    };
-    let wait = error
-        .connector_error()
-        .and_then(Error::wait)
-        .and_then(|wait| SignedDuration::try_from(wait).ok())
-        .unwrap_or(own);
-    Trouble {
-        code,
-        message: error.to_string(),
-        since: before.map_or(now, |before| before.since),
-        times,
-        not_before: now.checked_add(wait).ok(),
-    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{GuardLimits, LinkId, Row};
+use crate::store::SourceState;
 
 /// What the guard looks back at.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +58,26 @@ fn count(limit: u32) -> usize {
 #[must_use]
 pub fn is_approved(row: &Row) -> bool {
     matches!((row.approved, row.held_since), (Some(approved), Some(held)) if approved >= held)
+}
+
+/// Whether a delete that is held was confirmed without an operator: the source has been listed completely a day after it
+/// was held, in the same folder as then, and still holds nothing of it. What was there at first contact takes an
+/// operator.
+#[must_use]
+pub fn is_confirmed(row: &Row, source: &SourceState) -> bool {
+    let (Some(held), Some(gone), Some(full), Some(folder)) = (
+        row.held_since,
+        row.sourceless,
+        source.full,
+        source.folder_since,
+    ) else {
+        return false;
+    };
+    row.source.is_none()
+        && !row.first_contact
+        // A folder that was put in another's place may have brought the deletes with it.
+        && folder < gone
+        && full.duration_since(held) >= GUARD_SPAN
 }
 
 /// The beginning of the time that counts.

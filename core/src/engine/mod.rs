@@ -14,6 +14,7 @@
 //! interval, daily times and hints.
 
 mod apply;
+mod checks;
 mod config;
 mod confirm;
 mod connection;
@@ -38,6 +39,7 @@ mod row;
 pub mod schedule;
 mod service;
 mod sync_config;
+mod trouble;
 mod unit;
 
 pub use config::{Daily, GuardLimits, PrivateRule, Rules, RulesConfig, RulesError, WindowConfig};

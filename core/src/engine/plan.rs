@@ -94,6 +94,15 @@ impl Plan {
         let prints = unit.store.prints();
         let basis = basis(&unit.sync.rules(), unit.sink.version(), &prints);
         let now = unit.clock.now();
+        let state = unit
+            .store
+            .source_state(unit.source.name(), unit.calendar)
+            .await?;
+        for row in &mut rows {
+            if !unit.withdrawn && guard::is_confirmed(row, &state) {
+                row.approved = Some(now);
+            }
+        }
         let context = context(&prints, rules, &basis, sink, now);
         let desired: Vec<Desired> = rows
             .iter()
@@ -107,7 +116,7 @@ impl Plan {
             .zip(&desired)
             .map(|(row, desired)| decide(row, desired, &context))
             .collect();
-        leave_out(unit, &rows, &mut decisions, deletes).await?;
+        leave_out(unit, &rows, &mut decisions, deletes, state.unreadable);
         for (row, decision) in rows.iter_mut().zip(&decisions) {
             if row.retry.is_some() {
                 *row = outcome::renew(row.clone(), &decision.intent, &context);
@@ -275,23 +284,13 @@ async fn history(
 
 /// Leaves out what must not be deleted now: anything, if the source could not be read; and records that never
 /// had a source, while the source holds something that it could not describe.
-async fn leave_out(
+fn leave_out(
     unit: &Unit<'_>,
     rows: &[Row],
     decisions: &mut [Decision],
     deletes: Deletes,
-) -> Result<(), PassError> {
-    if !decisions
-        .iter()
-        .any(|decision| decision.intent == Intent::Delete)
-    {
-        return Ok(());
-    }
-    let unclear = unit
-        .store
-        .source_state(unit.source.name(), unit.calendar)
-        .await?
-        .unreadable;
+    unclear: bool,
+) {
     for (row, decision) in rows.iter().zip(decisions) {
         let sourceless = row.source.is_none() && row.agreed.is_none();
         if decision.intent == Intent::Delete
@@ -304,7 +303,6 @@ async fn leave_out(
             };
         }
     }
-    Ok(())
 }
 
 /// The rows of the calendar; views without a row are given one first.
@@ -331,6 +329,7 @@ async fn linked_rows(unit: &Unit<'_>, sink: &SinkCapabilities) -> Result<Vec<Row
                     row.ordinal = view.ordinal;
                     row.group = view.event.group.as_ref().map(|group| group.id.clone());
                     row.source = Some(view.clone());
+                    row.first_contact = false;
                     commit.update.push(row);
                 }
             }
@@ -347,6 +346,7 @@ async fn linked_rows(unit: &Unit<'_>, sink: &SinkCapabilities) -> Result<Vec<Row
                             remote,
                             ..SinkView::default()
                         },
+                        first_contact: false,
                     });
                 }
             }

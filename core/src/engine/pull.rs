@@ -128,6 +128,7 @@ struct Reading<'a> {
     listed: Vec<Window>,
     uncertain: Vec<ItemRef>,
     checkpoint: Option<Cursor>,
+    folder: Option<String>,
     pulled: Pulled,
     /// Something was there that could not even be named: what is missing from a list may be just that.
     nameless: bool,
@@ -147,6 +148,7 @@ impl<'a> Reading<'a> {
             listed: Vec::new(),
             uncertain: Vec::new(),
             checkpoint: None,
+            folder: None,
             pulled: Pulled::default(),
             nameless: false,
         }
@@ -156,6 +158,9 @@ impl<'a> Reading<'a> {
         while let Some(batch) = feed.next(PAGE).await? {
             if self.unit.shutdown.is_cancelled() {
                 return Err(PassError::Cancelled);
+            }
+            if batch.folder.is_some() {
+                self.folder = batch.folder;
             }
             let changes: Vec<ViewChange> = batch
                 .changes
@@ -328,6 +333,7 @@ impl<'a> Reading<'a> {
                     checkpoint: self.checkpoint.take(),
                     full: listed.covers(demand.window),
                     unreadable: self.pulled.unreadable > 0,
+                    folder: self.folder.take(),
                     at: now,
                 },
             )

@@ -156,6 +156,7 @@ async fn store(
                         acknowledged: None,
                         foreign: false,
                     },
+                    first_contact: unit.first_contact,
                 });
             }
         }

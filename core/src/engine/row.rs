@@ -149,6 +149,11 @@ pub struct Row {
     pub held_by_stop: bool,
     /// When an operator approved the held delete.
     pub approved: Option<Timestamp>,
+    /// The sink listed it when it was first met, and nothing of the source has stood behind it since: to delete it
+    /// takes an operator.
+    pub first_contact: bool,
+    /// Since when nothing of the source stands behind it. The store keeps it by itself.
+    pub sourceless: Option<Timestamp>,
 }
 
 impl Row {
@@ -169,6 +174,8 @@ impl Row {
             held_since: None,
             held_by_stop: false,
             approved: None,
+            first_contact: false,
+            sourceless: None,
         }
     }
 

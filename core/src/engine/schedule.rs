@@ -54,12 +54,16 @@ pub fn schedule(
     let mut due: Vec<(&Row, &Decision)> = Vec::new();
     let mut waiting: Vec<(LinkId, Timestamp)> = Vec::new();
     let mut deletes: Vec<&Row> = Vec::new();
+    let mut strangers: Vec<LinkId> = Vec::new();
     for (row, decision) in rows.iter().zip(decisions) {
         let probe = decision.intent == Intent::Probe;
         if decision.intent.op().is_none() && !probe {
             continue;
         }
-        if decision.intent == Intent::Delete && !guard::is_approved(row) {
+        if decision.intent == Intent::Delete && !guard::is_approved(row) && row.first_contact {
+            // Expected when a sink is met: shown as one list, approved as one, and no sign of an accident.
+            strangers.push(row.link);
+        } else if decision.intent == Intent::Delete && !guard::is_approved(row) {
             // Those that wait for another try count as well: in portions, any number would get through.
             deletes.push(row);
         }
@@ -80,11 +84,12 @@ pub fn schedule(
         .collect();
     let own = guard::holds(&counted, &deletes, history, limits);
     schedule.held_by_stop = history.stopped && !own;
-    let held: BTreeSet<LinkId> = if own || history.stopped {
+    let mut held: BTreeSet<LinkId> = if own || history.stopped {
         deletes.iter().map(|row| row.link).collect()
     } else {
         BTreeSet::new()
     };
+    held.extend(strangers);
     schedule.held = held.iter().copied().collect();
     // An approval outlives a write that does not go through.
     schedule.released = rows

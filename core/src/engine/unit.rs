@@ -83,6 +83,8 @@ pub(super) struct Unit<'a> {
     pub(super) shutdown: &'a CancellationToken,
     /// The calendar left the roster and its records are to be withdrawn.
     pub(super) withdrawn: bool,
+    /// What the sink holds of it was never listed before.
+    pub(super) first_contact: bool,
     /// The syncs that write the sink.
     pub(super) writers: Vec<&'a SyncConfig>,
     /// The source began to answer: views may be half read.

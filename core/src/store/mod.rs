@@ -18,8 +18,11 @@ use crate::model::{
     CalendarKind, CalendarRef, Coverage, Event, EventKey, ItemRef, SideRef, Window,
 };
 
+mod order;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+pub use order::{Order, OrderAnswer, OrderId, OrderKind, Pause, PauseScope, Spent};
 
 /// Names one calendar in the store, for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,9 +46,27 @@ pub enum StoreError {
     /// Somebody else took over; stop writing.
     #[error("another instance has taken over the state; this one stops writing")]
     Fenced,
-    /// Another process holds the state file.
-    #[error("the state file {path} is locked by another process; stop the other calbridge first")]
+    /// Another calbridge works with the state file.
+    #[error(
+        "the state file {path} is in use by another calbridge; stop that first, or wait until it is done"
+    )]
     Locked {
+        /// The file.
+        path: String,
+    },
+    /// Another program keeps the state file locked.
+    #[error(
+        "the state file {path} is locked by another program, such as an SQLite shell or a copying tool; close that"
+    )]
+    Busy {
+        /// The file.
+        path: String,
+    },
+    /// There is no state file yet, or an empty one.
+    #[error(
+        "there is no state file {path} yet, or it is empty; it is made by the first `calbridge sync` or `calbridge run`"
+    )]
+    Missing {
         /// The file.
         path: String,
     },
@@ -206,6 +227,8 @@ pub struct SourceState {
     /// Something is there that could not be described: what the sink holds beyond what is known of the source
     /// may be just that.
     pub unreadable: bool,
+    /// Since when the calendar is in the same folder; none: the source does not tell.
+    pub folder_since: Option<Timestamp>,
 }
 
 /// One change of a source's views.
@@ -284,6 +307,8 @@ pub struct RoundEnd {
     /// Whether something could not be described. Remembered until a round that listed the whole window found
     /// nothing of the kind.
     pub unreadable: bool,
+    /// Which folder was read ([`ChangeBatch::folder`](crate::connector::ChangeBatch::folder)).
+    pub folder: Option<String>,
     /// When it ended.
     pub at: Timestamp,
 }
@@ -312,6 +337,8 @@ pub struct NewRow {
     pub remote: Option<SideRef>,
     /// What the sink lists.
     pub sink: crate::engine::SinkView,
+    /// [`Row::first_contact`].
+    pub first_contact: bool,
 }
 
 /// A decision that is kept: the last 20 of each row.
@@ -357,6 +384,8 @@ pub struct RowCommit {
     pub calls: Vec<CallRecord>,
     /// Units whose records were deleted, for the guard's memory of 24 hours.
     pub deleted_units: Vec<String>,
+    /// Writes that are about to be sent.
+    pub spent: Option<Spent>,
 }
 
 /// What happened to a calendar in a sync.
@@ -510,6 +539,36 @@ pub trait Store: Send + Sync {
         calendar: CalendarId,
         now: Timestamp,
     ) -> StoreResult<u64>;
+
+    /// How many writes were sent to a connection since the end of the hour of `since`.
+    async fn spent(&self, connection: &str, since: Timestamp) -> StoreResult<u64>;
+
+    /// The pauses in force, the oldest first.
+    async fn pauses(&self) -> StoreResult<Vec<Pause>>;
+
+    /// Pauses; answers whether it was not paused before. An operator's verb: it needs no lease.
+    async fn pause(&self, scope: &PauseScope, now: Timestamp) -> StoreResult<bool>;
+
+    /// Lifts a pause; answers whether there was one. An operator's verb: it needs no lease.
+    async fn resume(&self, scope: &PauseScope) -> StoreResult<bool>;
+
+    /// Leaves an order for whoever works with the store. An operator's verb: it needs no lease.
+    async fn give_order(&self, order: &Order, now: Timestamp) -> StoreResult<OrderId>;
+
+    /// The orders that wait, the oldest first.
+    async fn orders(&self) -> StoreResult<Vec<(OrderId, Order)>>;
+
+    /// Notes what became of an order.
+    async fn answer_order(
+        &self,
+        fence: Fence,
+        order: OrderId,
+        answer: &OrderAnswer,
+        now: Timestamp,
+    ) -> StoreResult<()>;
+
+    /// What became of an order; none while it waits.
+    async fn order_answer(&self, order: OrderId) -> StoreResult<Option<OrderAnswer>>;
 
     /// Counts of one calendar.
     async fn counts(

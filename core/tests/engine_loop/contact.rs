@@ -43,8 +43,13 @@ async fn what_is_there_already_is_adopted_corrected_or_removed() {
             report.total.created,
             report.total.deleted
         ),
-        (1, 6, 1)
+        (1, 6, 0)
     );
+    // What nobody stands for waits for one approval, few as it is, and is named once.
+    assert_eq!(report.total.held, 1);
+    let sync = &world.engine.syncs()[0];
+    assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 1);
+    assert_eq!(world.sync_well().await.total.deleted, 1);
     assert_eq!(
         world.sink.ids(),
         ["E1", "e2", "e3", "e4", "e5", "e6", "e7", "e8"]

@@ -1,6 +1,7 @@
 //! The guard over whole calendars.
 
 use calbridge_core::connector::{Outcome, Scope};
+use calbridge_core::engine::SyncOptions;
 use calbridge_core::model::*;
 
 use crate::systems::*;
@@ -37,6 +38,89 @@ async fn frozen_past_records_do_not_blind_the_guard() {
     }
     let report = world.sync_well().await;
     assert_eq!((report.total.deleted, report.total.held), (0, 15));
+}
+
+/// Twelve events, of which nine go at once: held.
+async fn held_world() -> World {
+    let world = World::new(&[ANNA]).await;
+    for n in 0..12 {
+        world.source.put(
+            ANNA,
+            event(&format!("f{n}"), &format!("2026-12-{:02} 10:00", 10 + n)),
+        );
+    }
+    world.source.in_folder("calendar of anna");
+    world.sync_well().await;
+    world.forward(1);
+    for n in 0..9 {
+        world.source.remove(ANNA, &format!("f{n}"));
+    }
+    assert_eq!(world.sync_well().await.total.held, 9);
+    world
+}
+
+fn full() -> SyncOptions {
+    SyncOptions {
+        full: true,
+        ..SyncOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_complete_list_of_the_same_folder_a_day_later_lets_held_deletes_go() {
+    let world = held_world().await;
+    world.forward(23);
+    assert_eq!(world.sync_with(full()).await.total.held, 9);
+    world.forward(1);
+    // What merely did not change says nothing.
+    assert_eq!(world.sync_well().await.total.held, 9);
+    let report = world.sync_with(full()).await;
+    assert_eq!((report.total.held, report.total.deleted), (0, 9));
+    assert_eq!(world.sink.ids().len(), 3);
+}
+
+#[tokio::test]
+async fn another_folder_confirms_nothing() {
+    for folder in ["another one", ""] {
+        let world = held_world().await;
+        world.source.in_folder(folder);
+        world.forward(1);
+        assert_eq!(world.sync_with(full()).await.total.held, 9);
+        world.forward(24);
+        let report = world.sync_with(full()).await;
+        assert_eq!((report.total.held, report.total.deleted), (9, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_was_there_at_first_contact_waits_for_an_operator_whatever_the_source_lists() {
+    let world = World::new(&[ANNA]).await;
+    world.source.in_folder("calendar of anna");
+    world
+        .sink
+        .put(ANNA, "ghost", &event("ghost", "2026-12-03 15:00"));
+    for _ in 0..3 {
+        let report = world.sync_with(full()).await;
+        assert_eq!((report.total.held, report.total.deleted), (1, 0));
+        world.forward(25);
+    }
+}
+
+#[tokio::test]
+async fn ghosts_of_a_first_contact_do_not_stop_the_deletes_of_others() {
+    let world = World::new(&[ANNA, BO]).await;
+    world
+        .sink
+        .put(ANNA, "ghost", &event("ghost", "2026-12-03 15:00"));
+    for n in 0..3 {
+        let mut e = event(&format!("b{n}"), &format!("2026-12-0{} 10:00", n + 4));
+        e.item.id = format!("b{n}");
+        world.source.put(BO, e);
+    }
+    world.sync_well().await;
+    world.source.remove(BO, "b0");
+    let report = world.sync_well().await;
+    assert_eq!((report.total.held, report.total.deleted), (1, 1));
 }
 
 #[tokio::test]

@@ -160,6 +160,7 @@ pub fn batch(changes: Vec<Change>, cursor: Option<&str>) -> Result<ChangeBatch> 
     Ok(ChangeBatch {
         changes,
         checkpoint: cursor.map(|c| Cursor(c.to_owned())),
+        folder: None,
     })
 }
 

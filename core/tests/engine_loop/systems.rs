@@ -65,6 +65,8 @@ fn folded(calendar: &CalendarRef) -> String {
 /// How a source answers.
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
+    /// The identity of the folder.
+    pub folder: Option<String>,
     /// The error of the next feeds of a calendar, before anything is read.
     pub refuse: HashMap<String, Error>,
     /// The feed breaks off after so many batches.
@@ -122,6 +124,11 @@ impl MemorySource {
 
     pub fn answer(&self, change: impl FnOnce(&mut Answers)) {
         change(&mut self.state.lock().unwrap().answers);
+    }
+
+    /// Which folder it reads; empty: it does not tell.
+    pub fn in_folder(&self, name: &str) {
+        self.answer(|answers| answers.folder = Some(name.to_owned()).filter(|n| !n.is_empty()));
     }
 
     pub fn requests(&self) -> Vec<ChangesRequest> {
@@ -252,6 +259,7 @@ impl CalendarSource for MemorySource {
             .map(|changes| ChangeBatch {
                 changes: changes.to_vec(),
                 checkpoint: state.answers.eager.then(|| cursor.clone()),
+                folder: state.answers.folder.clone(),
             })
             .collect();
         let listed = if state.answers.uncertain {
@@ -265,6 +273,7 @@ impl CalendarSource for MemorySource {
                 .map(|covered| Change::Snapshot { covered })
                 .collect(),
             checkpoint: Some(cursor),
+            folder: state.answers.folder.clone(),
         });
         state.in_flight += 1;
         state.most_in_flight = state.most_in_flight.max(state.in_flight);

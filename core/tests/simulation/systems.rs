@@ -332,6 +332,7 @@ impl CalendarSource for Systems {
             .map(|changes| ChangeBatch {
                 changes: changes.to_vec(),
                 checkpoint: None,
+                folder: None,
             })
             .collect();
         // What could not be read is told again next time.
@@ -342,6 +343,7 @@ impl CalendarSource for Systems {
         batches.push(ChangeBatch {
             changes: Vec::new(),
             checkpoint: reached.map(|version| Cursor(version.to_string())),
+            folder: None,
         });
         Ok(Box::new(Feed {
             systems: self.clone(),

@@ -460,6 +460,7 @@ async fn cursor_binding_and_coverage_are_kept() {
         finished: Some(now()),
         full: Some(now()),
         unreadable: false,
+        folder_since: None,
     };
     assert_eq!(state().await.unwrap(), known);
     // A round that lists a part only leaves the time of the last full one.

@@ -157,6 +157,7 @@ async fn new_rows_answer_their_ids_in_order() {
             foreign: true,
             remote: None,
         },
+        first_contact: true,
     };
     let mut commit = it.commit();
     commit.insert = vec![new("b"), new("a")];
@@ -172,6 +173,8 @@ async fn new_rows_answer_their_ids_in_order() {
                 remote: Some(SideRef::new("b").unwrap()),
                 ..new("b").sink
             },
+            first_contact: true,
+            sourceless: Some(now()),
             ..Row::new(links[0], EventKey::new("b", None).unwrap(), 2)
         }
     );
@@ -218,6 +221,7 @@ async fn a_row_whose_view_went_meanwhile_is_stored_without() {
     commit.update = vec![settled.clone()];
     it.commit_rows(commit).await;
     settled.source = None;
+    settled.sourceless = Some(now());
     assert_eq!(it.rows().await.rows, [settled]);
 }
 
@@ -240,6 +244,8 @@ async fn a_view_passes_from_one_row_to_another_in_one_commit() {
     commit.update = rows.clone();
     it.commit_rows(commit).await;
     rows.reverse();
+    rows[0].sourceless = Some(now());
+    rows[1].sourceless = None;
     assert_eq!(it.rows().await.rows, rows);
 }
 

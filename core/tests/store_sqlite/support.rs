@@ -86,6 +86,7 @@ impl Fixture {
 
     pub(crate) fn end_of(&self, round: Round) -> RoundEnd {
         RoundEnd {
+            folder: None,
             connection: CONNECTION.to_owned(),
             calendar: self.calendar,
             round,
@@ -164,6 +165,7 @@ pub(crate) fn row_for(view: &SourceView) -> NewRow {
         view: Some(view.id),
         remote: None,
         sink: SinkView::default(),
+        first_contact: false,
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) const APPLICATION: i64 = 0x6361_6c62;
 const STEPS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_attempt_ticket.sql"),
+    include_str!("migrations/0003_operators.sql"),
 ];
 
 /// Brings the file to the newest format.
@@ -41,9 +42,13 @@ pub(super) fn require_newest(connection: &Connection, name: &str) -> Work<()> {
     }
 }
 
-fn run(connection: &mut Connection, name: &str, path: Option<&Path>, steps: &[&str]) -> Work<()> {
-    let found = version(connection)?;
-    let known = newest(steps);
+/// Fails if a newer calbridge has written the file.
+pub(super) fn require_known(connection: &Connection, name: &str) -> Work<()> {
+    require_at_most(connection, name, STEPS)
+}
+
+fn require_at_most(connection: &Connection, name: &str, steps: &[&str]) -> Work<()> {
+    let (found, known) = (version(connection)?, newest(steps));
     if found > known {
         return Err(StoreError::TooNew {
             path: name.to_owned(),
@@ -52,6 +57,12 @@ fn run(connection: &mut Connection, name: &str, path: Option<&Path>, steps: &[&s
         }
         .into());
     }
+    Ok(())
+}
+
+fn run(connection: &mut Connection, name: &str, path: Option<&Path>, steps: &[&str]) -> Work<()> {
+    require_at_most(connection, name, steps)?;
+    let (found, known) = (version(connection)?, newest(steps));
     if found == known {
         return Ok(());
     }

@@ -21,6 +21,7 @@ mod fault;
 mod log;
 mod migrate;
 mod open;
+mod orders;
 mod overlap;
 mod pairing;
 mod prune;
@@ -40,9 +41,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use self::codec::At;
 use self::fault::{Fault, Work};
 use super::{
-    CalendarId, CalendarReport, CalendarState, CallRecord, Counts, DecisionRecord, Fence, Pruned,
-    Retention, RosterChange, Round, RoundChanges, RoundEnd, RowCommit, Rows, SourcePage,
-    SourceState, Store, StoreError, StoreResult,
+    CalendarId, CalendarReport, CalendarState, CallRecord, Counts, DecisionRecord, Fence, Order,
+    OrderAnswer, OrderId, Pause, PauseScope, Pruned, Retention, RosterChange, Round, RoundChanges,
+    RoundEnd, RowCommit, Rows, SourcePage, SourceState, Store, StoreError, StoreResult,
 };
 use crate::engine::{Fingerprinter, LinkId};
 use crate::model::Window;
@@ -180,6 +181,14 @@ impl SqliteStore {
             })
         })
         .await
+    }
+
+    /// An operator's write, which needs no lease.
+    async fn write_unfenced<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Work<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.blocking(move |inner| inner.write(work)).await
     }
 
     /// Like `write`; if the work says that it replaced plain values by a mask, they leave the log as well.
@@ -363,6 +372,57 @@ impl Store for SqliteStore {
             rows::approve(transaction, &sync, calendar, now)
         })
         .await
+    }
+
+    async fn spent(&self, connection: &str, since: Timestamp) -> StoreResult<u64> {
+        let connection = connection.to_owned();
+        self.read(move |transaction| orders::spent(transaction, &connection, since))
+            .await
+    }
+
+    async fn pauses(&self) -> StoreResult<Vec<Pause>> {
+        self.read(orders::pauses).await
+    }
+
+    async fn pause(&self, scope: &PauseScope, now: Timestamp) -> StoreResult<bool> {
+        let scope = scope.clone();
+        self.write_unfenced(move |transaction| orders::pause(transaction, &scope, now))
+            .await
+    }
+
+    async fn resume(&self, scope: &PauseScope) -> StoreResult<bool> {
+        let scope = scope.clone();
+        self.write_unfenced(move |transaction| orders::resume(transaction, &scope))
+            .await
+    }
+
+    async fn give_order(&self, order: &Order, now: Timestamp) -> StoreResult<OrderId> {
+        let order = order.clone();
+        self.write_unfenced(move |transaction| orders::give(transaction, &order, now))
+            .await
+    }
+
+    async fn orders(&self) -> StoreResult<Vec<(OrderId, Order)>> {
+        self.read(orders::open).await
+    }
+
+    async fn answer_order(
+        &self,
+        fence: Fence,
+        order: OrderId,
+        answer: &OrderAnswer,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        let answer = answer.clone();
+        self.write(fence, move |transaction| {
+            orders::answer(transaction, order, &answer, now)
+        })
+        .await
+    }
+
+    async fn order_answer(&self, order: OrderId) -> StoreResult<Option<OrderAnswer>> {
+        self.read(move |transaction| orders::answered(transaction, order))
+            .await
     }
 
     async fn counts(

@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Transaction, params};
 
-use super::Inner;
 use super::codec::At;
 use super::fault::Work;
+use super::{Inner, orders};
 use crate::engine::guard::GUARD_SPAN;
 use crate::store::{Pruned, Retention};
 
@@ -46,6 +46,7 @@ pub(super) fn prune(
     // Twice the guard's span: a clock that is set back a little forgets nothing.
     let cutoff = At(earlier(now, GUARD_SPAN.saturating_mul(2)));
     transaction.execute("DELETE FROM deleted_unit WHERE at < ?1", params![cutoff])?;
+    orders::prune(transaction, now)?;
     Ok(pruned)
 }
 

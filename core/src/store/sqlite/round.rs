@@ -53,7 +53,7 @@ pub(super) fn state(
 ) -> Work<SourceState> {
     Ok(transaction
         .prepare_cached(
-            "SELECT cursor, binding, covered, finished, full, unreadable FROM source
+            "SELECT cursor, binding, covered, finished, full, unreadable, folder_since FROM source
               WHERE connection = ?1 AND calendar = ?2",
         )?
         .query_row(params![connection, calendar.0], |row| {
@@ -64,6 +64,7 @@ pub(super) fn state(
                 finished: read_at_opt(row, 3)?,
                 full: read_at_opt(row, 4)?,
                 unreadable: row.get(5)?,
+                folder_since: read_at_opt(row, 6)?,
             })
         })
         .optional()?
@@ -405,7 +406,11 @@ pub(super) fn finish(transaction: &Transaction<'_>, end: &RoundEnd) -> Work<()> 
         .prepare_cached(
             "UPDATE source SET covered = ?2, binding = ?3, finished = ?4,
                     full = CASE WHEN ?5 THEN ?4 ELSE full END, cursor = coalesce(?6, cursor),
-                    unreadable = ?7 OR (unreadable AND NOT ?5)
+                    unreadable = ?7 OR (unreadable AND NOT ?5),
+                    folder_since = CASE WHEN ?8 IS NULL AND ?5 THEN NULL
+                                        WHEN ?8 IS NULL OR ?8 IS folder THEN folder_since
+                                        ELSE ?4 END,
+                    folder = CASE WHEN ?8 IS NULL AND NOT ?5 THEN folder ELSE ?8 END
               WHERE id = ?1",
         )?
         .execute(params![
@@ -416,6 +421,7 @@ pub(super) fn finish(transaction: &Transaction<'_>, end: &RoundEnd) -> Work<()> 
             end.full,
             end.checkpoint.as_ref().map(|cursor| &cursor.0),
             end.unreadable,
+            end.folder,
         ])?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::model::{Content, SideRef};
 use crate::store::{NewRow, StoreError};
 
 /// The columns in the order in which [`read_link`] reads them.
-const COLUMNS: [&str; 40] = [
+const COLUMNS: [&str; 42] = [
     "id",
     "key",
     "ordinal",
@@ -56,6 +56,8 @@ const COLUMNS: [&str; 40] = [
     "retry_desired",
     "held_by_stop",
     "attempt_ticket",
+    "first_contact",
+    "sourceless",
 ];
 
 /// The columns of the table `l`.
@@ -124,6 +126,8 @@ pub(super) fn read_link(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Resu
         held_since: read_at_opt(row, first + 24)?,
         held_by_stop: row.get(first + 38)?,
         approved: read_at_opt(row, first + 25)?,
+        first_contact: row.get(first + 40)?,
+        sourceless: read_at_opt(row, first + 41)?,
     })
 }
 
@@ -197,9 +201,9 @@ pub(super) fn insert(
                     (member, view, key, ordinal, group_id, sink_state, remote_id, remote_assigned,
                      remote_version, acknowledged, is_foreign, base_starts, base_ends, base_all_day,
                      base_zone, base_show_as, base_private, base_subject, base_location,
-                     base_categories, base_body, sourceless)
+                     base_categories, base_body, sourceless, first_contact)
              SELECT ?1, v.id, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                    ?18, ?19, ?20, ?21, CASE WHEN v.id IS NULL THEN ?22 END
+                    ?18, ?19, ?20, ?21, CASE WHEN v.id IS NULL THEN ?22 END, ?23
                FROM (SELECT 1) LEFT JOIN source_view v ON v.id = ?2",
         )?
         .execute(params![
@@ -225,6 +229,7 @@ pub(super) fn insert(
             base.categories,
             base.body(),
             At(now),
+            new.first_contact,
         ])?;
     Ok(LinkId(transaction.last_insert_rowid()))
 }
@@ -258,7 +263,8 @@ pub(super) fn update(
                     approved = ?29, base_starts = ?30, base_ends = ?31, base_all_day = ?32,
                     base_zone = ?33, base_show_as = ?34, base_private = ?35, base_subject = ?36,
                     base_location = ?37, base_categories = ?38, base_body = ?39,
-                    attempt_before = ?40, retry_desired = ?41, held_by_stop = ?42, attempt_ticket = ?43
+                    attempt_before = ?40, retry_desired = ?41, held_by_stop = ?42, attempt_ticket = ?43,
+                    first_contact = ?44
               WHERE id = ?1 AND member = ?2",
         )?
         .execute(params![
@@ -305,6 +311,7 @@ pub(super) fn update(
             json_opt(retry.and_then(|retry| retry.desired.as_ref()))?,
             row.held_by_stop,
             attempt.and_then(|attempt| attempt.ticket.as_ref()),
+            row.first_contact,
         ])?;
     if changed == 0 {
         return Err(StoreError::NotFound("row").into());

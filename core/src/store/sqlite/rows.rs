@@ -8,7 +8,7 @@ use rusqlite::{Transaction, params};
 use super::codec::{At, VIEW_COLUMNS, read_count, read_view, view_columns};
 use super::fault::Work;
 use super::row_columns::{self, link_columns, read_link};
-use super::{log, roster, round};
+use super::{log, orders, roster, round};
 use crate::engine::LinkId;
 use crate::store::{CalendarId, Counts, RowCommit, Rows, StoreError};
 
@@ -60,6 +60,9 @@ pub(super) fn commit(
         .map(|calendar| roster::member(transaction, &commit.sync, calendar))
         .transpose()?;
     let calls = log::store_calls(transaction, &commit.sync, member, &commit.calls)?;
+    if let Some(spent) = &commit.spent {
+        orders::spend(transaction, spent)?;
+    }
     let Some(member) = member else {
         let calls_alone = commit.insert.is_empty()
             && commit.update.is_empty()
@@ -135,7 +138,7 @@ pub(super) fn held_calendars(
 ) -> Work<BTreeSet<CalendarId>> {
     let mut statement = transaction.prepare_cached(&format!(
         "SELECT DISTINCT m.calendar FROM link l JOIN member m ON m.id = l.member
-          WHERE m.sync = ?1 AND NOT l.held_by_stop AND {HELD}"
+          WHERE m.sync = ?1 AND NOT l.held_by_stop AND NOT l.first_contact AND {HELD}"
     ))?;
     let held = statement.query_map([sync], |row| Ok(CalendarId(row.get(0)?)))?;
     Ok(held.collect::<Result<_, _>>()?)

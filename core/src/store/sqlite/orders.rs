@@ -1,0 +1,141 @@
+//! Orders, pauses and what was spent of budgets.
+
+use jiff::{SignedDuration, Timestamp, Unit};
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::codec::{At, json, read_at, read_count, read_json};
+use super::fault::Work;
+use crate::store::{Order, OrderAnswer, OrderId, Pause, PauseScope, Spent, StoreError};
+
+pub(super) fn pauses(transaction: &Transaction<'_>) -> Work<Vec<Pause>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT scope, since FROM pause ORDER BY since, scope")?;
+    let pauses = statement.query_map([], |row| {
+        Ok(Pause {
+            scope: read_json(row, 0)?,
+            since: read_at(row, 1)?,
+        })
+    })?;
+    Ok(pauses.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn pause(
+    transaction: &Transaction<'_>,
+    scope: &PauseScope,
+    now: Timestamp,
+) -> Work<bool> {
+    let made = transaction
+        .prepare_cached("INSERT INTO pause (scope, since) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute(params![json(scope)?, At(now)])?;
+    Ok(made > 0)
+}
+
+pub(super) fn resume(transaction: &Transaction<'_>, scope: &PauseScope) -> Work<bool> {
+    let lifted = transaction
+        .prepare_cached("DELETE FROM pause WHERE scope = ?1")?
+        .execute(params![json(scope)?])?;
+    Ok(lifted > 0)
+}
+
+pub(super) fn give(transaction: &Transaction<'_>, order: &Order, now: Timestamp) -> Work<OrderId> {
+    transaction
+        .prepare_cached("INSERT INTO operator_order (given, content) VALUES (?1, ?2)")?
+        .execute(params![At(now), json(order)?])?;
+    Ok(OrderId(transaction.last_insert_rowid()))
+}
+
+pub(super) fn open(transaction: &Transaction<'_>) -> Work<Vec<(OrderId, Order)>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT id, content FROM operator_order WHERE answered IS NULL ORDER BY id",
+    )?;
+    let open = statement.query_map([], |row| Ok((OrderId(row.get(0)?), read_json(row, 1)?)))?;
+    Ok(open.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn answer(
+    transaction: &Transaction<'_>,
+    order: OrderId,
+    answer: &OrderAnswer,
+    now: Timestamp,
+) -> Work<()> {
+    let (count, refused) = match answer {
+        OrderAnswer::Done(count) => (i64::try_from(*count).ok(), None),
+        OrderAnswer::Refused(why) => (None, Some(why)),
+    };
+    transaction
+        .prepare_cached(
+            "UPDATE operator_order SET answered = ?2, count = ?3, refused = ?4 WHERE id = ?1",
+        )?
+        .execute(params![order.0, At(now), count, refused])?;
+    Ok(())
+}
+
+pub(super) fn answered(transaction: &Transaction<'_>, order: OrderId) -> Work<Option<OrderAnswer>> {
+    let found = transaction
+        .prepare_cached(
+            "SELECT answered IS NOT NULL, coalesce(count, 0), refused FROM operator_order WHERE id = ?1",
+        )?
+        .query_row([order.0], |row| {
+            let refused: Option<String> = row.get(2)?;
+            let count = read_count(row, 1)?;
+            Ok(row.get::<_, bool>(0)?.then(|| match refused {
+                Some(why) => OrderAnswer::Refused(why),
+                None => OrderAnswer::Done(count),
+            }))
+        })
+        .optional()?;
+    found.ok_or_else(|| StoreError::NotFound("order").into())
+}
+
+/// Counts writes that are about to be sent.
+pub(super) fn spend(transaction: &Transaction<'_>, spent: &Spent) -> Work<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO spent (connection, hour, writes) VALUES (?1, ?2, ?3)
+             ON CONFLICT (connection, hour) DO UPDATE SET writes = writes + excluded.writes",
+        )?
+        .execute(params![
+            spent.connection,
+            At(hour(spent.at)),
+            i64::try_from(spent.writes).unwrap_or(i64::MAX)
+        ])?;
+    Ok(())
+}
+
+pub(super) fn spent(
+    transaction: &Transaction<'_>,
+    connection: &str,
+    since: Timestamp,
+) -> Work<u64> {
+    let since = since.max(Timestamp::UNIX_EPOCH);
+    Ok(transaction
+        .prepare_cached(
+            "SELECT coalesce(sum(writes), 0) FROM spent WHERE connection = ?1 AND hour > ?2",
+        )?
+        .query_row(params![connection, At(hour(since))], |row| {
+            read_count(row, 0)
+        })?)
+}
+
+/// Forgets what nobody asks for any more.
+pub(super) fn prune(transaction: &Transaction<'_>, now: Timestamp) -> Work<()> {
+    let cutoff = now
+        .checked_sub(SignedDuration::from_hours(24 * 7))
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .max(Timestamp::UNIX_EPOCH);
+    transaction.execute(
+        "DELETE FROM operator_order WHERE answered < ?1",
+        params![At(cutoff)],
+    )?;
+    transaction.execute("DELETE FROM spent WHERE hour < ?1", params![At(cutoff)])?;
+    Ok(())
+}
+
+fn hour(at: Timestamp) -> Timestamp {
+    at.round(
+        jiff::TimestampRound::new()
+            .smallest(Unit::Hour)
+            .mode(jiff::RoundMode::Floor),
+    )
+    .unwrap_or(at)
+}
