@@ -1,11 +1,53 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::config::LogLevel;
+use crate::error::AppError;
+
+/// Why there is nothing to carry out.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Help or the version was asked for, or the command line is wrong and a person reads why.
+    ForPeople(clap::Error),
+    /// The command line is wrong, and a program reads why.
+    ForMachines(AppError),
+}
+
+/// Reads the command line; the first argument is the program's name.
+///
+/// # Errors
+/// What to show in place of carrying something out.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    Cli::try_parse_from(&arguments).map_err(|error| {
+        // What could not be read as a whole may still say how it wants its answer.
+        let for_machines = arguments
+            .iter()
+            .skip(1)
+            .take_while(|argument| *argument != "--")
+            .any(|argument| argument == "--json");
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Refused::ForPeople(error),
+            _ if !for_machines => Refused::ForPeople(error),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+                Refused::ForMachines(AppError::Usage(
+                    "no command is given; `--help` lists what there is".to_owned(),
+                ))
+            }
+            _ => {
+                let text = error.render().to_string();
+                let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+                Refused::ForMachines(AppError::Usage(text.to_owned()))
+            }
+        }
+    })
+}
 
 /// Keeps groupware calendars in step with the systems that plan people's time.
 #[derive(Debug, Parser)]

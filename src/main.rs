@@ -19,14 +19,20 @@ mod stop;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::AppError;
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(cli::Refused::ForPeople(page)) => page.exit(),
+        Err(cli::Refused::ForMachines(error)) => {
+            output::error(&error, true);
+            return ExitCode::from(error.exit().code());
+        }
+    };
     let json = cli.global.json;
     let exit = run(cli).unwrap_or_else(|error| {
         output::error(&error, json);

@@ -1,4 +1,5 @@
-//! Stopping: SIGINT and SIGTERM, on Windows Ctrl-C, Ctrl-Break, a closed console and the end of the session.
+//! Stopping: SIGINT, SIGTERM and SIGHUP, on Windows Ctrl-C, Ctrl-Break, a closed console and the end of the
+//! session.
 
 use std::time::Duration;
 
@@ -17,9 +18,32 @@ pub(crate) fn on_signal(shutdown: CancellationToken) {
     });
 }
 
+/// Whether whoever started the program wants it to outlive its terminal, as `nohup` does. To listen for the signal
+/// would undo that. Linux tells in `SigIgn` of `/proc/self/status`, a bit for each signal; elsewhere it is not
+/// known.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .is_some_and(|mask| mask & 1 == 1)
+    })
+}
+
 #[cfg(unix)]
 async fn asked() {
     use tokio::signal::unix::{SignalKind, signal};
+    let listener = (!hangup_is_ignored()).then(|| signal(SignalKind::hangup()));
+    let hangup = async {
+        match listener {
+            Some(Ok(mut hangup)) => {
+                hangup.recv().await;
+            }
+            _ => std::future::pending::<()>().await,
+        }
+    };
     let (interrupt, terminate) = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
@@ -29,6 +53,7 @@ async fn asked() {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                () = hangup => {}
             }
         }
         _ => {

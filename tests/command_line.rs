@@ -85,6 +85,34 @@ fn a_wrong_command_line_ends_with_2() {
 }
 
 #[test]
+fn with_json_a_wrong_command_line_is_a_document() {
+    for (args, says) in [
+        (&["--json", "frobnicate"][..], "frobnicate"),
+        (&["sync", "--fast", "--json"], "--fast"),
+        (&["explain", "--json"], "<ADDRESS>"),
+        (&["check", "--json", "--log-level", "loud"], "loud"),
+        (&["--json"], "no command"),
+        (&["connectors", "--json"], "no command"),
+    ] {
+        let output = calbridge(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(output.stderr, b"", "{args:?}");
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["error"]["exit"], "usage", "{args:?}");
+        let message = document["error"]["message"].as_str().unwrap();
+        assert!(message.contains(says), "{args:?}: {message}");
+        assert!(!message.starts_with("error"), "{args:?}: {message}");
+    }
+    // What is asked for help is no error, and what follows `--` is no option.
+    let help = calbridge(&["--json", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(help.stdout.starts_with(b"Keeps"), "{help:?}");
+    let output = calbridge(&["sync", "--fast", "--", "--json"]);
+    assert_eq!(output.stdout, b"");
+    assert!(output.stderr.starts_with(b"error"), "{output:?}");
+}
+
+#[test]
 fn a_missing_configuration_says_what_to_do() {
     let output = calbridge(&["check", "--config", "no/such/file.toml"]);
     assert_eq!(output.status.code(), Some(2));

@@ -37,7 +37,7 @@ async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
     world.appointment(BO, "B", &ahead(2, "09:00"), &ahead(2, "10:00"));
     until("the change", || world.in_planner(BO).len() == 1).await;
 
-    for (name, wait) in [("TERM", true), ("INT", false)] {
+    for (name, wait) in [("TERM", true), ("HUP", true), ("INT", false)] {
         let asked = Instant::now();
         signal(&service, name);
         let status = service.wait().await.unwrap();
@@ -49,12 +49,38 @@ async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
         assert_eq!(status.code(), Some(0), "{}", world.started_log());
         if wait {
             service = world.start_live(&["run"]);
-            until("the second start", || {
+            until("the next start", || {
                 world.started_log().contains("has started")
             })
             .await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn under_nohup_the_end_of_the_terminal_stops_nothing() {
+    let world = World::new().await;
+    let mut shell = tokio::process::Command::new("sh");
+    let mut service = shell
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_calbridge"))
+        .arg("run")
+        .arg("--config")
+        .arg(world.config())
+        .args(["--now", support::NOW])
+        .env("EXCHANGE_PASSWORD", "sandbox")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(world.dir.path().join("stderr")).unwrap())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    until("the start", || world.started_log().contains("has started")).await;
+    signal(&service, "HUP");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(service.try_wait().unwrap(), None, "{}", world.started_log());
+    signal(&service, "TERM");
+    assert_eq!(service.wait().await.unwrap().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
