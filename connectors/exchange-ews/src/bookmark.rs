@@ -2,9 +2,24 @@
 
 use calbridge_core::connector::{Cursor, Error, ErrorKind, Result, Scope};
 use calbridge_core::model::Coverage;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::source::Expands;
+
+/// The first wait for an item that could not be read for the moment; each further one doubles it.
+const FIRST_WAIT: SignedDuration = SignedDuration::from_mins(1);
+/// The longest such wait. Some items fail for good and call it a passing trouble.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(1);
+
+/// The window is to be read again for an item that could not be read for the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Retry {
+    /// Not before.
+    at: Timestamp,
+    /// How often it was in vain.
+    times: u32,
+}
 
 /// A place in a calendar's feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +44,9 @@ pub(crate) struct Bookmark {
     /// missing there. It is not read again until something changes.
     #[serde(default, skip_serializing_if = "Coverage::is_empty")]
     pub(crate) unsure: Coverage,
+    /// Some item was there and could not be read for the moment. Nothing tells when it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<Retry>,
 }
 
 impl Bookmark {
@@ -42,6 +60,30 @@ impl Bookmark {
             masters: None,
             again: true,
             unsure: Coverage::none(),
+            retry: None,
+        }
+    }
+
+    /// Whether it is time to read the window again for an item that could not be read.
+    pub(crate) fn owes_a_retry(&self, now: Timestamp) -> bool {
+        self.retry.is_some_and(|retry| {
+            // Our clock may have gone back.
+            retry.at <= now || retry.at.duration_since(now) > LONGEST_WAIT
+        })
+    }
+
+    /// Notes whether all items could be read that were to be. `whole`: those of the whole window.
+    pub(crate) fn note_retry(&mut self, failed: bool, whole: bool, now: Timestamp) {
+        if failed {
+            let times = self.retry.map_or(0, |retry| retry.times);
+            let factor = 1 << times.min(16);
+            let wait = FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT);
+            self.retry = Some(Retry {
+                at: now.checked_add(wait).unwrap_or(now),
+                times: times.saturating_add(1),
+            });
+        } else if whole {
+            self.retry = None;
         }
     }
 

@@ -56,6 +56,8 @@ enum Stage {
 struct Ready {
     changes: VecDeque<Change>,
     cursor: Cursor,
+    /// The calendar folder's id.
+    folder: String,
 }
 
 impl Feed {
@@ -132,11 +134,16 @@ impl ChangeFeed for Feed {
                         self.keep(&mark);
                     }
                     let cursor = mark.cursor()?;
-                    self.stage = Stage::Ready(Ready { changes, cursor });
+                    self.stage = Stage::Ready(Ready {
+                        changes,
+                        cursor,
+                        folder: mark.folder,
+                    });
                 }
                 Stage::Ready(mut ready) => {
                     let count = ready.changes.len().min(max.max(1));
                     let changes: Vec<Change> = ready.changes.drain(..count).collect();
+                    let folder = Some(ready.folder.clone());
                     let checkpoint = if ready.changes.is_empty() {
                         self.stage = Stage::Ended;
                         Some(ready.cursor)
@@ -147,7 +154,7 @@ impl ChangeFeed for Feed {
                     return Ok(Some(ChangeBatch {
                         changes,
                         checkpoint,
-                        folder: None,
+                        folder,
                     }));
                 }
                 Stage::Ended => {
@@ -169,7 +176,7 @@ impl Inner {
         let Walk {
             mut mark, masters, ..
         } = walk;
-        let mut dirty = std::mem::take(&mut mark.again);
+        let mut dirty = std::mem::take(&mut mark.again) || mark.owes_a_retry(request.now);
         if mark.expands == Expands::Unknown {
             mark.expands = self.expands();
         }
@@ -219,6 +226,7 @@ impl Inner {
             }
         }
         mark.unsure.clip(request.window);
+        mark.note_retry(changes.iter().any(is_momentary), whole, request.now);
         Ok((changes, mark))
     }
 
@@ -288,6 +296,11 @@ impl Inner {
         }
         Ok(Still::Restless)
     }
+}
+
+/// Whether it is something that could not be read for the moment.
+fn is_momentary(change: &Change) -> bool {
+    matches!(change, Change::Unreadable { error, .. } if error.kind == ErrorKind::Transient)
 }
 
 fn is_nameless(change: &Change) -> bool {
