@@ -392,10 +392,19 @@ mod reference {
                 .collect(),
             _ => vec!["string"],
         };
+        if types == ["integer"] {
+            let (least, most) = (&schema["minimum"], &schema["maximum"]);
+            return match (least.as_u64(), most.as_u64()) {
+                (Some(least), Some(most)) if most < u64::from(u32::MAX) => {
+                    format!("whole number, {least} to {most}")
+                }
+                (Some(least), _) if least > 0 => format!("whole number, at least {least}"),
+                _ => "whole number".to_owned(),
+            };
+        }
         let words: Vec<&str> = types
             .into_iter()
             .map(|name| match name {
-                "integer" => "whole number",
                 "number" => "number",
                 "boolean" => "true or false",
                 "array" => "list of texts",

@@ -30,11 +30,7 @@ impl Session {
     pub(crate) fn new(global: &Global, shutdown: CancellationToken) -> Result<Self, AppError> {
         let sources = Sources {
             file: global.config.clone().unwrap_or_else(config::default_file),
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
+            environment: std::env::vars_os().collect(),
             set: global.set.clone(),
         };
         let mut config = config::load(&sources)?;

@@ -1,12 +1,14 @@
 //! The layers of the configuration: files, environment, command line.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 use toml::de::{DeTable, DeValue};
 
+use super::broken;
 use super::mistake::{Mistake, Place, suggest};
 use super::path::{KeyPath, Step};
 
@@ -71,24 +73,27 @@ impl Layer {
             .strip_prefix('\u{feff}')
             .map(str::to_owned)
             .unwrap_or(text);
-        let place = |span: Option<std::ops::Range<usize>>| Place::File {
+        let place = |at: Option<usize>| Place::File {
             path: path.to_owned(),
-            at: span.map(|span| line_and_column(&text, span.start)),
+            at: at.map(|at| line_and_column(&text, at)),
         };
         let (_, errors) = DeTable::parse_recoverable(&text);
         if !errors.is_empty() {
-            return Err(errors
-                .iter()
-                .map(|error| Mistake {
-                    place: Some(place(error.span())),
+            return Err(broken::explain(&text, &errors)
+                .into_iter()
+                .map(|broken| Mistake {
+                    place: Some(place(broken.at)),
                     key: String::new(),
-                    message: format!("not valid TOML: {}", error.message()),
-                    help: None,
+                    message: broken.message,
+                    help: broken.help.map(str::to_owned),
                 })
                 .collect());
         }
         let dict = toml::from_str::<toml::Table>(&text)
-            .map_err(|error| (place(error.span()), error.message().to_owned()))
+            .map_err(|error| {
+                let at = error.span().map(|span| span.start);
+                (place(at), error.message().to_owned())
+            })
             .and_then(|table| match Value::serialize(&table) {
                 Ok(Value::Dict(_, dict)) => Ok(dict),
                 Ok(_) => Err((place(None), "not a table".to_owned())),
@@ -114,11 +119,13 @@ impl Layer {
     /// Reads variables named `CALBRIDGE_SECTION__KEY`. Variables without `__` are none of ours: a secret may
     /// well be called `CALBRIDGE_PASSWORD`.
     pub(crate) fn environment(
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
         let mut texts = BTreeMap::new();
         for (name, text) in variables {
+            // What is no Unicode in a name stands for itself as a question mark, and is unknown then.
+            let name = name.to_string_lossy().into_owned();
             let Some(rest) = name.strip_prefix(PREFIX) else {
                 continue;
             };
@@ -143,7 +150,17 @@ impl Layer {
                 });
             } else {
                 let path = KeyPath::keys(keys.iter().map(String::as_str));
-                texts.insert(path, (place, text));
+                match text.into_string() {
+                    Ok(text) => {
+                        texts.insert(path, (place, text));
+                    }
+                    Err(_) => mistakes.push(Mistake {
+                        place: Some(place),
+                        key: path.to_string(),
+                        message: "the value is not UTF-8 text".to_owned(),
+                        help: Some("set it in the encoding UTF-8".to_owned()),
+                    }),
+                }
             }
         }
         Self::texts(texts, mistakes)

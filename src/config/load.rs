@@ -1,5 +1,6 @@
 //! Where a configuration comes from: files, environment, command line.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::Config;
@@ -14,7 +15,7 @@ pub(crate) struct Sources {
     /// The file; `conf.d` beside it is read too.
     pub(crate) file: PathBuf,
     /// Environment variables.
-    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
     /// `--set` options.
     pub(crate) set: Vec<String>,
 }

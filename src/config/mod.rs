@@ -4,6 +4,7 @@
 //! their names, environment variables `CALBRIDGE_SECTION__KEY`, `--set KEY=VALUE`. Tables are merged; the
 //! lists of `conf.d` are added to those of the file; the environment and the command line replace lists.
 
+mod broken;
 mod layer;
 mod load;
 mod merged;

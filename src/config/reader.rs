@@ -9,6 +9,7 @@ use figment::{Figment, Profile};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::broken::SINGLE_QUOTES;
 use super::merged::Merged;
 use super::mistake::{Mistake, suggest};
 use super::path::{KeyPath, Step};
@@ -39,6 +40,7 @@ impl Reader {
 
     pub(super) fn read(&mut self, files: Vec<PathBuf>) -> Option<Config> {
         self.check(&KeyPath::default(), schema::root());
+        self.control_characters(&mut KeyPath::default(), &self.merged.json.clone());
         let mut connections = BTreeMap::new();
         for name in self.names(&KeyPath::keys(["connections"])) {
             if let Some(connection) = self.connection(&name) {
@@ -55,6 +57,28 @@ impl Reader {
             log,
             files,
         })
+    }
+
+    /// No setting holds any. A Windows path between double quotes does: `"C:\temp"` is valid, with a tab in it.
+    fn control_characters(&mut self, path: &mut KeyPath, value: &Value) {
+        let inner: Vec<(Step, &Value)> = match value {
+            Value::String(text) if text.chars().any(char::is_control) => {
+                let message = "holds a tab, a line break or another control character";
+                self.mistake(path, message, Some(SINGLE_QUOTES.to_owned()));
+                return;
+            }
+            Value::Object(table) => table
+                .iter()
+                .map(|(key, value)| (Step::Key(key.clone()), value))
+                .collect(),
+            Value::Array(items) => (0..).map(Step::Index).zip(items).collect(),
+            _ => return,
+        };
+        for (step, value) in inner {
+            path.0.push(step);
+            self.control_characters(path, value);
+            path.0.pop();
+        }
     }
 
     pub(super) fn names(&self, path: &KeyPath) -> Vec<String> {

@@ -35,12 +35,37 @@ struct ConnectionRoot {
 
 /// The schema of the root; connections may hold anything besides `connector`.
 pub(crate) fn root() -> Value {
-    SchemaSettings::draft2020_12()
+    let mut schema = SchemaSettings::draft2020_12()
         .for_deserialize()
         .into_generator()
         .into_root_schema_for::<Root>()
-        .to_value()
+        .to_value();
+    for (definition, key, least, most) in RANGES {
+        let number = schema
+            .pointer_mut(&format!("/$defs/{definition}/properties/{key}"))
+            .and_then(Value::as_object_mut);
+        if let Some(number) = number {
+            number.insert("minimum".to_owned(), json!(least));
+            number.insert("maximum".to_owned(), json!(most));
+        }
+    }
+    schema
 }
+
+/// Longest retention: a hundred years.
+const LONGEST: u32 = 36_500;
+
+/// What numbers of the engine's and the store's own settings make sense. A retention of nothing would forget what
+/// the next round needs.
+const RANGES: [(&str, &str, u32, u32); 7] = [
+    ("GuardLimits", "percent", 0, 100),
+    ("GuardLimits", "calendars_percent", 0, 100),
+    ("GuardLimits", "count", 0, u32::MAX),
+    ("GuardLimits", "empty_above", 0, u32::MAX),
+    ("Retention", "rows_days", 1, LONGEST),
+    ("Retention", "calls_days", 1, LONGEST),
+    ("Retention", "leavers_days", 1, LONGEST),
+];
 
 /// The schema of a whole configuration file, with the settings of all connectors: for editors.
 pub(crate) fn whole() -> Value {

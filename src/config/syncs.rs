@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use calbridge_core::engine::{Direction, SyncConfig};
+use calbridge_core::connector::Sharing;
+use calbridge_core::engine::{Direction, RosterFrom, SyncConfig};
 use serde_json::Value;
 
 use super::ConnectionConfig;
@@ -29,6 +30,7 @@ impl Reader {
                 continue;
             };
             self.check_sync(&path, &sync, connections, &configured);
+            self.check_sharing(&path, &sync, &syncs, connections);
             if sync.name.trim().is_empty() {
                 self.mistake(&path.clone().key("name"), "must not be empty", None);
             }
@@ -122,6 +124,7 @@ impl Reader {
                 if let Err(error) = sync.rules().at(jiff::Timestamp::now(), from, to) {
                     self.mistake(&path.clone().key("window"), error.to_string(), None);
                 }
+                self.check_roster(path, sync, source, sink);
             }
             (from, to) => {
                 if from.is_none() {
@@ -131,6 +134,82 @@ impl Reader {
                     self.mistake(&path.clone().key("sink"), cannot(sink, "written"), None);
                 }
             }
+        }
+    }
+
+    /// Somebody must say whose calendars belong to the sync.
+    fn check_roster(
+        &mut self,
+        path: &KeyPath,
+        sync: &SyncConfig,
+        source: &ConnectionConfig,
+        sink: &ConnectionConfig,
+    ) {
+        let asked = match sync.roster.from {
+            RosterFrom::Source => Some(source),
+            RosterFrom::Sink => Some(sink),
+            _ => None,
+        };
+        let nobody_tells = match (sync.roster.from, asked) {
+            (_, Some(asked)) => !asked.capabilities.roster,
+            (RosterFrom::Auto, _) => {
+                !source.capabilities.roster
+                    && !sink.capabilities.roster
+                    && sync.roster.allow.is_empty()
+            }
+            _ => sync.roster.allow.is_empty(),
+        };
+        if nobody_tells {
+            let message = match asked {
+                Some(asked) => format!(
+                    "the connection `{}` has no roster, that is: it does not tell whose calendars it has",
+                    asked.name
+                ),
+                None => "nobody gives a roster, that is: tells whose calendars belong to the sync"
+                    .to_owned(),
+            };
+            self.mistake(
+                &path.clone().key("roster"),
+                message,
+                Some(
+                    "name the addresses: `roster = { from = \"allow\", allow = [\"anna@example.org\"] }`"
+                        .to_owned(),
+                ),
+            );
+        }
+    }
+
+    /// In a sink whose records are all taken for ours two syncs would delete each other's.
+    fn check_sharing(
+        &mut self,
+        path: &KeyPath,
+        sync: &SyncConfig,
+        before: &[SyncConfig],
+        connections: &BTreeMap<String, ConnectionConfig>,
+    ) {
+        let exclusive = connections
+            .get(&sync.sink)
+            .and_then(|sink| sink.capabilities.sink.as_ref())
+            .is_some_and(|sink| sink.sharing == Sharing::Exclusive);
+        let apart = |other: &SyncConfig| {
+            let (mine, theirs) = (&sync.roster.allow, &other.roster.allow);
+            !mine.is_empty() && !theirs.is_empty() && mine.iter().all(|one| !theirs.contains(one))
+        };
+        let rival = before
+            .iter()
+            .find(|other| other.sink == sync.sink && !apart(other));
+        if let (true, Some(rival)) = (exclusive, rival) {
+            self.mistake(
+                &path.clone().key("sink"),
+                format!(
+                    "the sync `{}` writes `{}` already, and each would delete what the other wrote",
+                    rival.name, sync.sink
+                ),
+                Some(
+                    "give both an allow list, `roster = { allow = [...] }`, without common addresses"
+                        .to_owned(),
+                ),
+            );
         }
     }
 }

@@ -14,6 +14,9 @@ use serde::Deserialize;
 
 use super::*;
 
+mod broken;
+mod fit;
+
 /// A connector that is there for these tests alone.
 struct Probe;
 
@@ -161,6 +164,31 @@ impl Connector for ReadOnly {
 
 calbridge_core::export_connector!(ReadOnly);
 
+/// A sink whose records are all ours, and which tells nobody's calendars.
+struct Alone;
+
+impl Connector for Alone {
+    const ID: &'static str = "probe-alone";
+    const VERSION: &'static str = "1";
+    const TITLE: &'static str = "For tests";
+    type Settings = Http;
+
+    fn capabilities() -> Capabilities {
+        let mut capabilities = Probe::capabilities();
+        capabilities.roster = false;
+        if let Some(sink) = &mut capabilities.sink {
+            sink.sharing = Sharing::Exclusive;
+        }
+        capabilities
+    }
+
+    fn open(_: Http, _: Context) -> ConnectorResult<Arc<dyn Connection>> {
+        Ok(Arc::new(Open))
+    }
+}
+
+calbridge_core::export_connector!(Alone);
+
 const GOOD: &str = r#"
 [connections.a]
 connector = "probe"
@@ -206,9 +234,7 @@ impl Case {
     }
 
     fn environment(mut self, name: &str, value: &str) -> Self {
-        self.sources
-            .environment
-            .push((name.to_owned(), value.to_owned()));
+        self.sources.environment.push((name.into(), value.into()));
         self
     }
 
@@ -390,7 +416,7 @@ fn k154_no_parallelism_at_all_is_a_mistake() {
         .mistakes();
         assert_eq!(
             mistakes,
-            "the configuration has a mistake\n  calbridge.toml:5:1: `connections.a.max_in_flight`: must be 1 or more"
+            "the configuration has a mistake\n  calbridge.toml:5:1: `connections.a.max_in_flight`: must be from 1 to 100"
         );
     }
 }
@@ -595,7 +621,7 @@ fn mistakes_of_the_environment_and_the_command_line_name_them() {
     the configuration has 3 mistakes
       environment variable CALBRIDGE_CONNECTIONS__A__MAX_IN_FLIGHT: `connections.a.max_in_flight`: wrong type: expected a whole number, found a text
       environment variable CALBRIDGE_LOG__LEVEL: `log.level`: must be one of "error", "warn", "info", "debug", "trace"
-      option --set connections.b.max_in_flight=...: `connections.b.max_in_flight`: must be 1 or more
+      option --set connections.b.max_in_flight=...: `connections.b.max_in_flight`: must be from 1 to 100
     "#
     );
     insta::assert_snapshot!(

@@ -34,7 +34,8 @@ pub(crate) struct Checker {
 impl Checker {
     /// # Errors
     /// The schema is none.
-    pub(crate) fn new(schema: Value) -> Result<Self, String> {
+    pub(crate) fn new(mut schema: Value) -> Result<Self, String> {
+        bound(&mut schema);
         let validator = jsonschema::options()
             .should_validate_formats(true)
             .should_ignore_unknown_formats(true)
@@ -49,6 +50,29 @@ impl Checker {
             .iter_errors(value)
             .flat_map(|error| explain(&error, &self.schema))
             .collect()
+    }
+}
+
+/// Gives whole numbers the greatest value that their kind holds: beyond it stands an error without words.
+fn bound(schema: &mut Value) {
+    if let Some(table) = schema.as_object_mut()
+        && !table.contains_key("maximum")
+    {
+        let most = match table.get("format").and_then(Value::as_str) {
+            Some("uint8") => Some(u64::from(u8::MAX)),
+            Some("uint16") => Some(u64::from(u16::MAX)),
+            Some("uint32") => Some(u64::from(u32::MAX)),
+            Some("int32") => u64::try_from(i32::MAX).ok(),
+            _ => None,
+        };
+        if let Some(most) = most {
+            table.insert("maximum".to_owned(), most.into());
+        }
+    }
+    match schema {
+        Value::Object(table) => table.values_mut().for_each(bound),
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        _ => {}
     }
 }
 
@@ -118,10 +142,15 @@ fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Found> {
             vec![found(path, not_one_of(&[expected_value.as_ref()]), None)]
         }
         ValidationErrorKind::Minimum { limit } => {
-            vec![found(path, format!("must be {limit} or more"), None)]
+            // The greatest value of a kind of number is no limit that anybody set.
+            let most = around
+                .and_then(|schema| schema.get("maximum"))
+                .filter(|most| most.as_u64().is_none_or(|most| most < u64::from(u32::MAX)));
+            vec![found(path, range(Some(limit), most), None)]
         }
         ValidationErrorKind::Maximum { limit } => {
-            vec![found(path, format!("must be {limit} or less"), None)]
+            let least = around.and_then(|schema| schema.get("minimum"));
+            vec![found(path, range(least, Some(limit)), None)]
         }
         ValidationErrorKind::ExclusiveMinimum { limit } => {
             vec![found(path, format!("must be more than {limit}"), None)]
@@ -252,6 +281,15 @@ fn not_one_of(options: &[&Value]) -> String {
     match names.as_slice() {
         [only] => format!("must be {only}"),
         _ => format!("must be one of {}", names.join(", ")),
+    }
+}
+
+fn range(least: Option<&Value>, most: Option<&Value>) -> String {
+    match (least, most) {
+        (Some(least), Some(most)) => format!("must be from {least} to {most}"),
+        (Some(least), None) => format!("must be {least} or more"),
+        (None, Some(most)) => format!("must be {most} or less"),
+        (None, None) => "is out of range".to_owned(),
     }
 }
 
