@@ -26,6 +26,32 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(5 * 366 * 24);
 /// How far a told time may lie from the occurrence that it names, for the changes of the clock.
 const NEAR: SignedDuration = SignedDuration::from_hours(2);
 
+/// How a server may name an occurrence by a time.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Start,
+    Midnight,
+    StartByFirstOffset,
+    MidnightByFirstOffset,
+}
+
+/// How changed occurrences are named, the likeliest first.
+const CHANGED: [Told; 4] = [
+    Told::StartByFirstOffset,
+    Told::MidnightByFirstOffset,
+    Told::Start,
+    Told::Midnight,
+];
+
+/// How deleted ones are: by their start, as far as is known of any server. An hour before midnight one offset's
+/// start is the other's midnight of the day after.
+const DELETED: [Told; 4] = [
+    Told::Start,
+    Told::StartByFirstOffset,
+    Told::Midnight,
+    Told::MidnightByFirstOffset,
+];
+
 /// Between a master's id and the date of an occurrence that was expanded by us. No EWS id contains it.
 const DATE_MARK: char = '#';
 
@@ -125,20 +151,23 @@ impl<'a> Series<'a> {
         series.deleted = master
             .deleted
             .iter()
-            .filter_map(|at| series.date_of(*at))
+            .filter_map(|at| series.date_of(*at, DELETED))
             .collect();
         series.exceptions = master
             .exceptions
             .iter()
-            .filter_map(|exception| Some((series.date_of(exception.original?)?, exception)))
+            .filter_map(|exception| {
+                Some((series.date_of(exception.original?, CHANGED)?, exception))
+            })
             .collect();
         Ok(series)
     }
 
     /// The date of the occurrence that a server names by a time: its start, or the midnight before it. Some
     /// servers reckon all times of a series with the offset from UTC that was in force at the series' start, so
-    /// that they are an hour off in the other half of the year. The nearest of all these is meant.
-    fn date_of(&self, told: WireTime) -> Option<Date> {
+    /// that they are an hour off in the other half of the year. The nearest of all these is meant; of several
+    /// that are equally near the one of the kind that comes first in `kinds`.
+    fn date_of(&self, told: WireTime, kinds: [Told; 4]) -> Option<Date> {
         let wall = local(&self.zone, told);
         if self.all_day {
             return nearest_date(wall);
@@ -153,25 +182,28 @@ impl<'a> Series<'a> {
             rule.dates(first, last)
                 .into_iter()
                 .flat_map(|date| {
-                    let (slot, midnight) = (date.to_datetime(self.at), date.at(0, 0, 0, 0));
-                    // Of two that are equally near the first counts.
-                    [
-                        self.at_first_offset(slot),
-                        self.at_first_offset(midnight),
-                        instant(&self.zone, slot),
-                        instant(&self.zone, midnight),
-                    ]
-                    .into_iter()
-                    .enumerate()
-                    .filter_map(move |(rank, at)| {
-                        let off = at?.duration_since(told).abs();
-                        (off <= NEAR).then_some((off, rank, date))
-                    })
+                    kinds
+                        .into_iter()
+                        .enumerate()
+                        .filter_map(move |(rank, kind)| {
+                            let off = self.named_as(kind, date)?.duration_since(told).abs();
+                            (off <= NEAR).then_some((off, rank, date))
+                        })
                 })
                 .min()
                 .map(|(_, _, date)| date)
         };
         near().or(Some(wall.date()))
+    }
+
+    /// The instant by which the occurrence on a date is named.
+    fn named_as(&self, kind: Told, date: Date) -> Option<Timestamp> {
+        match kind {
+            Told::Start => instant(&self.zone, date.to_datetime(self.at)),
+            Told::Midnight => instant(&self.zone, date.at(0, 0, 0, 0)),
+            Told::StartByFirstOffset => self.at_first_offset(date.to_datetime(self.at)),
+            Told::MidnightByFirstOffset => self.at_first_offset(date.at(0, 0, 0, 0)),
+        }
     }
 
     /// The instant, by the offset that was in force at the series' start.
@@ -316,6 +348,7 @@ impl<'a> Series<'a> {
         if item.bad.is_some() {
             return Err(BAD_VALUE);
         }
+        let item = &inherited(item, self.master);
         let own_zone = self.mapper.zone_of(item);
         let zone = own_zone.or_else(|| self.zone_known.then(|| self.zone.clone()));
         let time = self.mapper.time(item, zone.as_ref())?;
@@ -331,7 +364,7 @@ impl<'a> Series<'a> {
             group: Some(group_of(&key)),
             item: self.item_ref(date).ok_or(NO_TIMES)?,
             content: self.mapper.content(item, time),
-            cancelled: item.cancelled.or(self.master.cancelled).unwrap_or(false),
+            cancelled: item.cancelled.unwrap_or(false),
             origin: None,
             key,
         })
@@ -347,6 +380,28 @@ impl<'a> Series<'a> {
             self.master.change_key.clone(),
         )
         .ok()
+    }
+}
+
+/// The exception, with what it does not tell taken from its master: an exception stores what differs, and not
+/// every server fills in the rest (MS-OXOCAL, Exception Embedded Message object).
+fn inherited(item: &Item, master: &Item) -> Item {
+    Item {
+        all_day: item.all_day.or(master.all_day),
+        free_busy: item.free_busy.or(master.free_busy),
+        cancelled: item.cancelled.or(master.cancelled),
+        sensitivity: item
+            .sensitivity
+            .clone()
+            .or_else(|| master.sensitivity.clone()),
+        subject: item.subject.clone().or_else(|| master.subject.clone()),
+        location: item.location.clone().or_else(|| master.location.clone()),
+        body: item.body.clone().or_else(|| master.body.clone()),
+        categories: item
+            .categories
+            .clone()
+            .or_else(|| master.categories.clone()),
+        ..item.clone()
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use calbridge_core::model::{EventTime, OriginalStart, Window};
+use calbridge_core::model::{EventTime, Field, OriginalStart, ShowAs, Window};
 use calbridge_sandbox::exchange::{Pattern, Profile, Range, Recurrence};
 use jiff::SignedDuration;
 use jiff::civil::date;
@@ -203,4 +203,86 @@ async fn exceptions_and_deletions_on_both_sides_of_the_changes_of_the_clock() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_deleted_night_of_winter_of_a_series_begun_in_summer() {
+    // 23:00 in Denmark, which in winter is midnight by summer's offset.
+    let deleted = |start: &str| {
+        format!(
+            "<t:DeletedOccurrences><t:DeletedOccurrence><t:Start>{start}</t:Start></t:DeletedOccurrence></t:DeletedOccurrences>"
+        )
+    };
+    for start in ["2026-12-14T22:00:00Z", "2026-12-14T21:00:00Z"] {
+        let feed = series(
+            ("2026-07-05T21:00:00Z", "2026-07-05T21:45:00Z"),
+            "2026-07-05",
+            &deleted(start),
+            ("2026-12-15T14:00:00Z", "2026-12-15T15:00:00Z"),
+            window("2026-12-14T12:00", "2026-12-16T12:00"),
+        )
+        .await;
+        let keys: Vec<String> = told(&feed).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["2026-12-15T22:00:00Z"], "{start}");
+    }
+}
+
+#[tokio::test]
+async fn an_exception_has_what_it_does_not_tell_from_its_series() {
+    let more = "<t:Sensitivity>Private</t:Sensitivity><t:Location>Here</t:Location>";
+    let lists = changed(
+        "2026-12-08T12:00:00Z",
+        "2026-12-08T13:00:00Z",
+        "2026-12-08T08:00:00Z",
+    );
+    let master = item(
+        "M",
+        "RecurringMaster",
+        "2026-12-01T08:00:00Z",
+        "2026-12-01T09:00:00Z",
+        &format!("{ZONE}{}{lists}{more}", daily("2026-12-01")),
+    );
+    // No more than times, as servers give it that store what differs.
+    let exception = item(
+        "M.E",
+        "Exception",
+        "2026-12-08T12:00:00Z",
+        "2026-12-08T13:00:00Z",
+        "",
+    )
+    .replace("<t:LegacyFreeBusyStatus>Busy</t:LegacyFreeBusyStatus>", "")
+    .replace("<t:IsAllDayEvent>false</t:IsAllDayEvent>", "");
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            return sync("s1", &created("M", "RecurringMaster"));
+        }
+        if body.contains("CalendarView") {
+            return found(&[]);
+        }
+        if body.contains("FindItem") {
+            return found(std::slice::from_ref(&master));
+        }
+        let is_exception = body.contains(r#"Id="M.E""#);
+        got(&[if is_exception {
+            exception.clone()
+        } else {
+            master.clone()
+        }])
+    })
+    .await;
+    let connection = server.connect();
+    let mut request = request(ANNA, window("2026-12-08T00:00", "2026-12-09T00:00"));
+    request.fields = [Field::Time, Field::ShowAs, Field::Private, Field::Location]
+        .into_iter()
+        .collect();
+    let feed = read(connection.as_ref(), request).await.unwrap();
+    let [event] = &feed.events[..] else {
+        panic!("{:?}", feed.events)
+    };
+    assert_eq!(event.content.show_as, Some(ShowAs::Busy));
+    assert_eq!(event.content.private, Some(true), "nothing private leaks");
+    assert_eq!(event.content.location.as_deref(), Some("Here"));
 }
