@@ -13,7 +13,7 @@ use crate::connector::{
     ApplyReport, AttemptToken, Error, ErrorKind, Op, Outcome, Scope, SinkCapabilities, Write,
     WriteId, WriteOutcome,
 };
-use crate::store::{CallRecord, DecisionRecord};
+use crate::store::{CallRecord, DecisionRecord, Spent};
 
 impl Plan {
     /// Sends the due writes; answers whether any met something else than was assumed.
@@ -45,6 +45,8 @@ impl Plan {
             if unit.shutdown.is_cancelled() {
                 return Err(PassError::Cancelled);
             }
+            unit.check_paused().await?;
+            unit.check_budget().await?;
             let sent = match self.send(unit, rules, sink, &batch).await {
                 Ok(sent) => sent,
                 // A refused batch is halved until the culprit stands alone. If the calendar is refused, or more, none
@@ -175,6 +177,11 @@ impl Plan {
         // A fact, not a queue: from here on the writes may have been sent.
         let mut commit = self.commit(unit);
         commit.update.clone_from(&rows);
+        commit.spent = unit.sink.budget.map(|_| Spent {
+            connection: unit.sink.name().to_owned(),
+            writes: rows.len() as u64,
+            at: now,
+        });
         unit.store.commit_rows(unit.fence, commit).await?;
         let writes: Vec<Write> = rows
             .iter()

@@ -27,7 +27,7 @@ impl Plan {
             reconcile(std::slice::from_ref(unit))
                 .await
                 .into_iter()
-                .collect()
+                .try_for_each(|listed| listed.map(drop))
         };
         match asked {
             Ok(()) => {}

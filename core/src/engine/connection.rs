@@ -1,12 +1,12 @@
 //! A connection as the engine uses it: its capabilities, and a gate that keeps within its limits.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
+use super::locks::Locks;
 use super::outcome::growing;
 use crate::connector::{Capabilities, Connection, Error, ErrorKind, Scope};
 use crate::store::CalendarId;
@@ -22,7 +22,9 @@ pub struct ConnectionHandle {
     /// Writes and inventories.
     pub(super) writes: Gate,
     /// One calendar is read by one round at a time, whichever sync asks.
-    rounds: Mutex<HashMap<CalendarId, Arc<tokio::sync::Mutex<()>>>>,
+    rounds: Locks<CalendarId>,
+    /// How many writes may be sent in 24 hours; none: no limit.
+    pub(super) budget: Option<u64>,
 }
 
 impl std::fmt::Debug for ConnectionHandle {
@@ -58,19 +60,21 @@ impl ConnectionHandle {
             connection,
             reads: Gate::new(reads),
             writes: Gate::new(writes),
-            rounds: Mutex::default(),
+            rounds: Locks::default(),
+            budget: None,
         }
+    }
+
+    /// Sends no more than so many writes in any 24 hours (by the hour): a brake on whatever runs wild. The rest waits.
+    #[must_use]
+    pub fn with_budget(mut self, writes: Option<u64>) -> Self {
+        self.budget = writes;
+        self
     }
 
     /// Waits until nobody else reads this calendar.
     pub(super) async fn round_of(&self, calendar: CalendarId) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-            // Locks that nobody holds or waits for are dropped, so that leavers leave nothing behind.
-            rounds.retain(|known, lock| *known == calendar || Arc::strong_count(lock) > 1);
-            Arc::clone(rounds.entry(calendar).or_default())
-        };
-        lock.lock_owned().await
+        self.rounds.lock(&calendar).await
     }
 
     /// The connection's name in the configuration.

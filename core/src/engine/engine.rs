@@ -1,6 +1,6 @@
 //! The engine: syncs over connections and a store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::error::EngineError;
+use super::locks::Locks;
 use super::pass::{self, PassReport};
 use super::plan::{self, PlannedWrite};
 use super::reconcile::reconcile;
@@ -38,6 +39,8 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     connections: HashMap<String, Arc<ConnectionHandle>>,
     syncs: Vec<SyncConfig>,
+    /// One calendar of a sync is worked on by one at a time: passes, and operators' orders.
+    pub(super) alone: Locks<(String, CalendarId)>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -70,6 +73,7 @@ impl Engine {
                 .map(|connection| (connection.name().to_owned(), connection))
                 .collect(),
             syncs,
+            alone: Locks::default(),
         };
         engine.check_syncs()?;
         Ok(engine)
@@ -129,6 +133,10 @@ impl Engine {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    pub(super) fn fence(&self) -> Fence {
+        self.fence
     }
 
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {
@@ -215,7 +223,8 @@ impl Engine {
             .into_iter()
             .filter(|state| only.is_empty() || only.contains(&state.calendar.address))
             .filter_map(|state| {
-                let withdrawn = roster::is_withdrawn(&state, &sync.roster);
+                let withdrawn = roster::is_withdrawn(&state, &sync.roster)
+                    && !sync.observes(&state.calendar.address);
                 (roster::takes_part(&state, &sync.roster) || withdrawn)
                     .then_some(Member { state, withdrawn })
             })
@@ -236,6 +245,7 @@ impl Engine {
         shutdown: &CancellationToken,
         progress: &dyn Progress,
     ) -> Result<SyncReport, EngineError> {
+        self.check_paused(sync).await?;
         let skipped = self.refresh_roster(sync).await?;
         let members = self.members(sync, &options.calendars).await?;
         progress.event(ProgressEvent::Started {
@@ -308,6 +318,10 @@ impl Engine {
         else {
             return Vec::new();
         };
+        let mut alone = Vec::with_capacity(members.len());
+        for member in &members {
+            alone.push(self.alone.lock(&(sync.name.clone(), member.state.id)).await);
+        }
         let unit = |member: &Member| self.unit(sync, (source, sink), member, shutdown);
         let lists = sink
             .capabilities()
@@ -321,13 +335,14 @@ impl Engine {
             })
             .map(unit)
             .collect();
-        let mut failed: HashMap<CalendarId, PassError> = due
-            .iter()
-            .map(|unit| unit.calendar)
-            .zip(listed_guarded(&due).await)
-            .filter_map(|(calendar, result)| Some((calendar, result.err()?)))
-            .collect();
-        let was_due: HashSet<CalendarId> = due.iter().map(|unit| unit.calendar).collect();
+        let mut failed: HashMap<CalendarId, PassError> = HashMap::new();
+        let mut others: HashMap<CalendarId, u64> = HashMap::new();
+        for (unit, result) in due.iter().zip(listed_guarded(&due).await) {
+            match result {
+                Ok(count) => drop(others.insert(unit.calendar, count)),
+                Err(error) => drop(failed.insert(unit.calendar, error)),
+            }
+        }
         let not_listed: HashMap<CalendarId, Failure> = failed
             .iter()
             .map(|(calendar, error)| (*calendar, Failure::from(error)))
@@ -338,7 +353,7 @@ impl Engine {
             let never_listed = member.state.inventoried.is_none();
             // What connectors log meanwhile carries whose calendar it is about.
             let span = tracing::info_span!("pass", sync = sync.name, calendar = unit.handle);
-            let (report, result) = match failed.remove(&member.state.id) {
+            let (mut report, result) = match failed.remove(&member.state.id) {
                 // Without knowing what the sink holds, nothing is written for the first time.
                 Some(error) if never_listed => (PassReport::default(), Err(error)),
                 Some(error) => {
@@ -349,13 +364,22 @@ impl Engine {
                         error = %error,
                         "The sink's content could not be listed; it is compared next time."
                     );
-                    guarded(pass::pass(&unit, work.full)).instrument(span).await
+                    guarded(pass::pass(&unit, work.full, false))
+                        .instrument(span)
+                        .await
                 }
-                None => guarded(pass::pass(&unit, work.full)).instrument(span).await,
+                None => {
+                    let listed = others.contains_key(&member.state.id);
+                    guarded(pass::pass(&unit, work.full, listed))
+                        .instrument(span)
+                        .await
+                }
             };
             let not_listed = not_listed.get(&member.state.id);
-            let listed = was_due.contains(&member.state.id) && not_listed.is_none();
-            let listed = listed.then(|| self.clock.now());
+            let listed = others
+                .contains_key(&member.state.id)
+                .then(|| self.clock.now());
+            report.others = others.get(&member.state.id).copied().unwrap_or_default();
             let redo = Work {
                 full: work.full && result.is_err(),
                 reconcile: work.reconcile && not_listed.is_some(),
@@ -386,14 +410,16 @@ impl Engine {
         let trouble_after = result
             .as_ref()
             .err()
+            .filter(|error| !matches!(error, PassError::Paused(_)))
             .map(|error| trouble(error, member.state.trouble.as_ref(), now));
         let note = CalendarReport {
             inventoried: None,
+            forget_inventory: unit.observed && member.state.inventoried.is_some(),
             succeeded: trouble_after.is_none().then_some(now),
             trouble: trouble_after.clone(),
         };
         if let Err(error) = &result
-            && !matches!(error, PassError::Cancelled)
+            && !matches!(error, PassError::Cancelled | PassError::Paused(_))
         {
             tracing::warn!(
                 sync = unit.sync.name,
@@ -403,7 +429,7 @@ impl Engine {
                 "A calendar could not be brought in step; it is tried again."
             );
         }
-        let noted = if matches!(result, Err(PassError::Cancelled)) {
+        let noted = if matches!(result, Err(PassError::Cancelled | PassError::Paused(_))) {
             Ok(())
         } else {
             unit.store
@@ -463,6 +489,7 @@ impl Engine {
             handle: member.state.calendar.handle(),
             shutdown,
             withdrawn: member.withdrawn,
+            observed: sync.observes(&member.state.calendar.address),
             first_contact: member.state.inventoried.is_none(),
             touched: AtomicBool::new(false),
             writers: self.writers(&sync.sink),
@@ -497,6 +524,7 @@ impl Engine {
         options: &SyncOptions,
         shutdown: &CancellationToken,
     ) -> Result<Vec<CalendarPlan>, EngineError> {
+        self.check_paused(sync).await?;
         self.refresh_roster(sync).await?;
         let members = self.members(sync, &options.calendars).await?;
         let mut plans = Vec::with_capacity(members.len());
@@ -551,6 +579,7 @@ impl Engine {
         let mut approved = 0;
         for state in self.store.calendars(&sync.name).await? {
             if only.is_empty() || only.contains(&state.calendar.address) {
+                let _alone = self.alone.lock(&(sync.name.clone(), state.id)).await;
                 approved += self
                     .store
                     .approve(self.fence, &sync.name, state.id, self.clock.now())
@@ -607,7 +636,7 @@ pub(super) fn panicked() -> Error {
     )
 }
 
-async fn listed_guarded(due: &[Unit<'_>]) -> Vec<Result<(), PassError>> {
+async fn listed_guarded(due: &[Unit<'_>]) -> Vec<Result<u64, PassError>> {
     AssertUnwindSafe(reconcile(due))
         .catch_unwind()
         .await

@@ -85,6 +85,18 @@ pub enum EngineError {
         /// Why.
         error: Error,
     },
+    /// An operator paused it.
+    #[error(
+        "sync `{sync}` does nothing: {scope} is paused since {since}; `calbridge resume` lifts that",
+        scope = pause.scope,
+        since = pause.since
+    )]
+    Paused {
+        /// The sync.
+        sync: String,
+        /// What was paused.
+        pause: crate::store::Pause,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

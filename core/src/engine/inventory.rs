@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::link::legacy_ids;
 use super::outcome::found_absent;
 use super::{OnSink, Row};
 use crate::connector::{InventoryBounds, InventoryEntry, SinkCapabilities};
@@ -51,12 +52,25 @@ pub fn take(
             i64::try_from(sink.own_write_delay_ms).unwrap_or(i64::MAX),
         ))
         .unwrap_or(began);
+    // What a predecessor still makes while we only observe has the ids that it chooses.
+    let mut by_legacy: HashMap<String, usize> = HashMap::new();
+    for (position, row) in rows.iter().enumerate() {
+        if row.source.is_some() && is_untouched(row) && row.ordinal == 0 {
+            for id in legacy_ids(&sink.external_ids, &row.key) {
+                by_legacy.entry(id.to_lowercase()).or_insert(position);
+            }
+        }
+    }
     let mut listed: HashSet<usize> = HashSet::new();
     let mut unmatched: HashSet<String> = HashSet::new();
 
     for (position, entry) in entries.iter().enumerate() {
         let id = entry.remote.id.to_lowercase();
-        let Some(&row) = by_remote.get(&id) else {
+        let free = |row: &&usize| !listed.contains(*row);
+        let known = by_remote
+            .get(&id)
+            .or_else(|| by_legacy.get(&id).filter(free));
+        let Some(&row) = known else {
             let key = entry
                 .key
                 .clone()
@@ -105,6 +119,11 @@ pub fn take(
         });
     }
     taken
+}
+
+/// Whether nothing was ever written or found for the row.
+fn is_untouched(row: &Row) -> bool {
+    row.sink.state == OnSink::Absent && row.agreed.is_none() && row.attempt.is_none()
 }
 
 /// Whether the sink acknowledged, or was sent, a write so late that the inventory may not show it.

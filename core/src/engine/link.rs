@@ -41,7 +41,7 @@ pub fn external_id(rule: &ExternalIds, key: &EventKey, ordinal: u32) -> Option<S
 
 /// The ids that a predecessor may have given an occurrence: rendered in UTC, or by the wrong side of a change of
 /// the clock, where its server ran so.
-fn legacy_ids(rule: &ExternalIds, key: &EventKey) -> Vec<String> {
+pub(super) fn legacy_ids(rule: &ExternalIds, key: &EventKey) -> Vec<String> {
     let (
         ExternalIds::Chosen {
             separator,
@@ -99,8 +99,8 @@ pub enum Linked {
 }
 
 /// Finds rows for views that have none: first a row without source whose record has the external id that we
-/// would choose (it was there before us), then one with the same key, then the only one whose id a predecessor
-/// would have chosen in another zone; otherwise a new one.
+/// would choose (it was there before us), then one with the same key, then one whose id a predecessor would
+/// have chosen in another zone; otherwise a new one.
 #[must_use]
 pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linked> {
     let mut taken = std::collections::HashSet::new();
@@ -148,7 +148,13 @@ pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linke
                 .filter(|row| !taken.contains(row))
                 .collect();
             fits.dedup();
-            if let [row] = fits[..] {
+            // More than one: the predecessor made it twice, as its server's clock was set to another zone or to the
+            // other side of a change. The record that holds the right time is the event's, the rest are ghosts.
+            let right = |row: &&usize| {
+                let held = rows.get(**row).and_then(|row| row.sink.content.as_ref());
+                held.is_some_and(|held| held.time == source.event.content.time)
+            };
+            if let Some(&row) = fits.iter().find(right).or(fits.first()) {
                 taken.insert(row);
                 *found = Some(row);
             }

@@ -27,6 +27,8 @@ pub mod guard;
 pub mod identity;
 pub mod inventory;
 pub mod link;
+mod locks;
+mod orders;
 pub mod outcome;
 mod pass;
 mod plan;
@@ -47,7 +49,7 @@ pub use connection::ConnectionHandle;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use fingerprint::{Fingerprinter, Prints};
-pub use pass::PassReport;
+pub use pass::{Differences, PassReport};
 pub use plan::{PlannedWrite, basis};
 pub use pull::{PAGE, Pulled};
 pub use report::{
@@ -57,5 +59,7 @@ pub use report::{
 pub use row::{
     Agreed, Attempt, DeadLetter, LinkId, OnSink, Retry, Row, SinkView, SourceView, ViewId,
 };
-pub use sync_config::{Direction, OnLeave, RosterConfig, RosterFrom, ScheduleConfig, SyncConfig};
+pub use sync_config::{
+    Direction, Mode, OnLeave, RosterConfig, RosterFrom, ScheduleConfig, SyncConfig,
+};
 pub use unit::PassError;

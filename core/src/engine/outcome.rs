@@ -158,6 +158,24 @@ pub fn not_told(mut row: Row, wanted: Option<Prints>, context: &DecideContext<'_
     row
 }
 
+/// The row after an operator asked for its write once more; none: there is nothing to ask for. `upsert`: the sink
+/// takes a record twice without making two. `named`: the operator meant this very event.
+#[must_use]
+pub fn resend(mut row: Row, upsert: bool, named: bool) -> Option<Row> {
+    let mut asked = row.dead.take().is_some() | row.retry.take().is_some();
+    if named && row.sink.foreign {
+        row.sink.foreign = false;
+        asked = true;
+    }
+    // What it is said to hold is no longer believed; repeating the write is the probe.
+    if upsert && row.source.is_some() && row.sink.state == OnSink::Present && !row.sink.foreign {
+        row.sink.state = OnSink::Unknown;
+        row.attempt = None;
+        asked = true;
+    }
+    asked.then_some(row)
+}
+
 /// The row after it was told what became of its write.
 #[must_use]
 pub fn told(mut row: Row, probe: &Probe, now: Timestamp) -> Row {

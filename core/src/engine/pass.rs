@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Deletes, Plan};
 use super::unit::{PassError, Unit};
 use super::{Rules, pull};
-use crate::connector::Error;
+use crate::connector::{Error, Op};
 
 /// What a pass did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +33,49 @@ pub struct PassReport {
     pub waiting: u64,
     /// Calls that were made to the sink.
     pub calls: u64,
+    /// What the comparison of a calendar that is only observed found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Differences>,
+    /// Records of a sink that is ours alone which somebody else made or changed.
+    #[serde(default)]
+    pub others: u64,
     /// When the first waiting write is due.
     pub next: Option<Timestamp>,
+}
+
+/// What would be written, if the calendar were not only observed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Differences {
+    /// Events that the sink lacks.
+    pub missing: u64,
+    /// Records that hold something else than their event.
+    pub different: u64,
+    /// Records that no event stands for.
+    pub surplus: u64,
+}
+
+impl Differences {
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.missing + self.different + self.surplus
+    }
+
+    fn of(plan: &Plan) -> Self {
+        let mut found = Self::default();
+        for op in plan
+            .decisions
+            .iter()
+            .filter_map(|decision| decision.intent.op())
+        {
+            match op {
+                Op::Create => found.missing += 1,
+                Op::Update => found.different += 1,
+                Op::Delete => found.surplus += 1,
+            }
+        }
+        found
+    }
 }
 
 impl PassReport {
@@ -50,6 +91,15 @@ impl PassReport {
         self.rejected += other.rejected;
         self.waiting += other.waiting;
         self.calls += other.calls;
+        self.others += other.others;
+        self.differences = match (self.differences, other.differences) {
+            (Some(a), Some(b)) => Some(Differences {
+                missing: a.missing + b.missing,
+                different: a.different + b.different,
+                surplus: a.surplus + b.surplus,
+            }),
+            (a, b) => a.or(b),
+        };
         self.next = match (self.next, other.next) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -96,8 +146,28 @@ async fn may_deliver(unit: &Unit<'_>) -> Result<bool, PassError> {
     Ok(!unit.touched.load(Ordering::Relaxed) && state.finished.is_some())
 }
 
-/// Reads a calendar, then brings the sink in step.
-pub(super) async fn pass(unit: &Unit<'_>, full: bool) -> (PassReport, Result<(), PassError>) {
+/// Compares a calendar with what the sink holds, and writes nothing.
+async fn compare(unit: &Unit<'_>, rules: &Rules) -> Result<Differences, PassError> {
+    let plan = Plan::make(unit, rules, Deletes::Planned).await?;
+    let found = Differences::of(&plan);
+    tracing::info!(
+        sync = unit.sync.name,
+        calendar = unit.handle,
+        missing = found.missing,
+        different = found.different,
+        surplus = found.surplus,
+        "A calendar that is only observed was compared; nothing is written."
+    );
+    Ok(found)
+}
+
+/// Reads a calendar, then brings the sink in step; one that is observed is only compared, if its sink was `listed`
+/// just now.
+pub(super) async fn pass(
+    unit: &Unit<'_>,
+    full: bool,
+    listed: bool,
+) -> (PassReport, Result<(), PassError>) {
     let mut report = PassReport::default();
     let done = async {
         let (Some(source), Some(sink)) = (
@@ -123,7 +193,14 @@ pub(super) async fn pass(unit: &Unit<'_>, full: bool) -> (PassReport, Result<(),
                 Err(error) => return Err(error),
             }
         }
-        plan_and_apply(unit, &rules, deletes, &mut report).await?;
+        match (unit.observed, listed) {
+            (false, _) => plan_and_apply(unit, &rules, deletes, &mut report).await?,
+            (true, true) if trouble.is_none() => {
+                report.differences = Some(compare(unit, &rules).await?);
+            }
+            // What the sink held some time ago says nothing about what it should hold now.
+            (true, _) => {}
+        }
         trouble.map_or(Ok(()), Err)
     }
     .await;

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 
+use jiff::tz::TimeZone;
+
 use super::inventory::{Taken, take};
 use super::unit::{PassError, Unit, sink_capabilities};
 use super::{OnSink, SinkView};
-use crate::connector::{Error, InventoryEntry, InventoryRequest, Scope};
+use crate::connector::{Error, InventoryEntry, InventoryRequest, Scope, Sharing};
 use crate::model::CalendarRef;
 use crate::store::{CalendarReport, NewRow, RowCommit};
 
 /// Lists what the sink holds of these calendars (all of one sync) and stores it. Answers, per unit, whether
-/// its inventory is complete, or why not. A calendar that could not be listed stays as it was.
-pub(super) async fn reconcile(units: &[Unit<'_>]) -> Vec<Result<(), PassError>> {
+/// its inventory is complete and how many records somebody else made or changed in a sink that is ours alone, or why
+/// not. A calendar that could not be listed stays as it was.
+pub(super) async fn reconcile(units: &[Unit<'_>]) -> Vec<Result<u64, PassError>> {
     let Some(first) = units.first() else {
         return Vec::new();
     };
@@ -117,7 +120,7 @@ async fn store(
     unit: &Unit<'_>,
     entries: &[InventoryEntry],
     listed: &Listed,
-) -> Result<(), PassError> {
+) -> Result<u64, PassError> {
     let sink = sink_capabilities(unit)?;
     let found = unit
         .store
@@ -128,9 +131,28 @@ async fn store(
         calendar: Some(unit.calendar),
         ..RowCommit::default()
     };
+    let first_contact = unit.first_contact || unit.observed;
+    let exclusive = sink.sharing == Sharing::Exclusive;
+    let prints = unit.store.prints();
+    let wall_clock = sink
+        .wall_clock
+        .as_deref()
+        .and_then(|zone| TimeZone::get(zone).ok());
+    let mut others = 0;
     for taken in take(&found.rows, entries, listed.window, listed.began, sink) {
         match taken {
-            Taken::Changed { now, .. } => commit.update.push(*now),
+            Taken::Changed { now, .. } => {
+                let held = now.sink.content.as_ref();
+                let agreed = now
+                    .agreed
+                    .as_ref()
+                    .filter(|_| now.sink.state == OnSink::Present);
+                if let (Some(held), Some(agreed)) = (held, agreed) {
+                    let held = prints.of(held, wall_clock.as_ref());
+                    others += u64::from(exclusive && !agreed.sink.agrees_with(&held));
+                }
+                commit.update.push(*now);
+            }
             Taken::Unmatched { entry, key } => {
                 let Some(entry) = entries.get(entry) else {
                     continue;
@@ -140,9 +162,10 @@ async fn store(
                     .origin
                     .as_ref()
                     .is_some_and(|mark| mark.sync == unit.sync.name);
-                if sink.sharing != crate::connector::Sharing::Exclusive && !ours {
+                if !exclusive && !ours {
                     continue;
                 }
+                others += u64::from(exclusive && !first_contact);
                 commit.insert.push(NewRow {
                     key,
                     ordinal: 0,
@@ -156,13 +179,25 @@ async fn store(
                         acknowledged: None,
                         foreign: false,
                     },
-                    first_contact: unit.first_contact,
+                    first_contact,
                 });
             }
         }
     }
     if !commit.update.is_empty() || !commit.insert.is_empty() {
         unit.store.commit_rows(unit.fence, commit).await?;
+    }
+    if others > 0 && !unit.observed {
+        tracing::warn!(
+            sync = unit.sync.name,
+            calendar = unit.handle,
+            code = "others-write",
+            records = others,
+            "Somebody else makes or changes records that calbridge keeps: is a predecessor, or a second calbridge, still at work?"
+        );
+    }
+    if unit.observed {
+        return Ok(others);
     }
     unit.store
         .report_calendar(
@@ -175,5 +210,5 @@ async fn store(
             },
         )
         .await?;
-    Ok(())
+    Ok(others)
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, Member, panicked};
 use super::error::EngineError;
+use super::orders::Nudge;
 use super::report::{CalendarOutcome, Progress, Work};
 use super::{Daily, SyncConfig};
 use crate::connector::{CalendarSource, Error, ErrorKind, Hint};
@@ -41,11 +42,15 @@ impl Engine {
         shutdown: &CancellationToken,
         progress: &dyn Progress,
     ) -> Result<(), EngineError> {
-        let mut loops: FuturesUnordered<_> = self
-            .syncs()
-            .iter()
-            .map(|sync| self.run_sync(sync, shutdown, progress))
-            .collect();
+        let mut nudges = HashMap::new();
+        let mut loops = FuturesUnordered::new();
+        for sync in self.syncs() {
+            let (nudge, nudged) = mpsc::channel(16);
+            nudges.insert(sync.name.clone(), nudge);
+            loops.push(self.run_sync(sync, nudged, shutdown, progress));
+        }
+        let obeying = self.keep_obeying(&nudges, shutdown);
+        tokio::pin!(obeying);
         let pruning = self.keep_pruned(retention, shutdown);
         tokio::pin!(pruning);
         loop {
@@ -56,6 +61,7 @@ impl Engine {
                     None => return Ok(()),
                 },
                 fenced = &mut pruning => return Err(fenced.into()),
+                fenced = &mut obeying => return Err(fenced.into()),
             }
             if shutdown.is_cancelled() && loops.is_empty() {
                 return Ok(());
@@ -82,6 +88,7 @@ impl Engine {
     async fn run_sync(
         &self,
         sync: &SyncConfig,
+        mut nudged: mpsc::Receiver<Nudge>,
         shutdown: &CancellationToken,
         progress: &dyn Progress,
     ) -> Result<(), EngineError> {
@@ -100,19 +107,26 @@ impl Engine {
         // The roster is asked for beside the work on calendars, which it must not hold up.
         let mut roster = FuturesUnordered::new();
         let at_once = self.at_once(sync)?;
+        let mut paused_before = false;
         while !shutdown.is_cancelled() {
             let now = self.clock().now();
-            if roster.is_empty() && timetable.roster_due(now) {
+            let paused = self.heed_pause(sync, &mut paused_before).await;
+            if !paused && roster.is_empty() && timetable.roster_due(now) {
                 roster.push(self.refresh_roster(sync));
             }
             timetable.daily(now);
-            while running.len() < at_once {
+            while !paused && running.len() < at_once {
                 let Some((members, work)) = timetable.next(now) else {
                     break;
                 };
                 running.push(self.work(sync, members, work, shutdown, progress));
             }
-            let sleep = Duration::try_from(timetable.sleep(now)).unwrap_or_default();
+            let sleep = if paused {
+                LONGEST_SLEEP
+            } else {
+                timetable.sleep(now)
+            };
+            let sleep = Duration::try_from(sleep).unwrap_or_default();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(outcomes) = running.next(), if !running.is_empty() => {
@@ -142,6 +156,7 @@ impl Engine {
                         changed
                     });
                 }
+                Some(nudge) = nudged.recv() => timetable.nudge(&nudge, self.clock().now()),
                 Some(heard) = hints.recv() => timetable.hinted(&heard, self.clock().now()),
                 () = &mut watching => {}
                 () = tokio::time::sleep(sleep) => {}
@@ -155,6 +170,22 @@ impl Engine {
             tracing::info!(sync = sync.name, "Calls that were under way were given up.");
         }
         Ok(())
+    }
+
+    /// Whether the sync is paused now; tells when that changes.
+    async fn heed_pause(&self, sync: &SyncConfig, before: &mut bool) -> bool {
+        // If the store cannot tell, nothing can be stored either.
+        let paused = self.paused(sync).await.is_ok_and(|pause| pause.is_some());
+        if paused != *before {
+            *before = paused;
+            let state = if paused { "paused" } else { "resumed" };
+            tracing::info!(
+                sync = sync.name,
+                state,
+                "An operator paused or resumed the sync."
+            );
+        }
+        paused
     }
 
     /// The sync's source, if it gives hints.
@@ -377,6 +408,26 @@ impl<'a> Timetable<'a> {
             if slot.again {
                 slot.hasten(after(now, DEBOUNCE));
             }
+        }
+    }
+
+    /// An operator wants something now.
+    fn nudge(&mut self, nudge: &Nudge, now: Timestamp) {
+        if nudge.roster {
+            self.roster = now;
+            return;
+        }
+        let meant = |state: &CalendarState| {
+            nudge.calendars.is_empty() || nudge.calendars.contains(&state.calendar.address)
+        };
+        for slot in self
+            .calendars
+            .values_mut()
+            .filter(|slot| meant(&slot.member.state))
+        {
+            slot.work.full |= nudge.work.full;
+            slot.work.reconcile |= nudge.work.reconcile;
+            slot.hasten(now);
         }
     }
 

@@ -18,6 +18,18 @@ pub enum Direction {
     TwoWay,
 }
 
+/// Whether a sync writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// It writes.
+    #[default]
+    Active,
+    /// It reads both sides, compares and reports, and writes nothing: beside a predecessor that still does. Calendars
+    /// that `active` names are written.
+    Observe,
+}
+
 /// Which connection says whose calendars belong to the sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -105,6 +117,13 @@ pub struct SyncConfig {
     /// Which way events go.
     #[serde(default)]
     pub direction: Direction,
+    /// Whether it writes, or watches another program do so.
+    #[serde(default)]
+    pub mode: Mode,
+    /// With `mode = "observe"`: these calendars are written all the same. So calendars are taken over from a
+    /// predecessor one by one, and given back.
+    #[serde(default)]
+    pub active: Vec<Address>,
     /// Whose calendars belong to the sync.
     #[serde(default)]
     pub roster: RosterConfig,
@@ -126,6 +145,12 @@ pub struct SyncConfig {
 }
 
 impl SyncConfig {
+    /// Whether nothing of this calendar is written.
+    #[must_use]
+    pub fn observes(&self, address: &Address) -> bool {
+        self.mode == Mode::Observe && !self.active.contains(address)
+    }
+
     /// The rules of the sync.
     #[must_use]
     pub fn rules(&self) -> RulesConfig {

@@ -9,6 +9,8 @@ use crate::store::Trouble;
 
 /// The first wait after trouble of one calendar; each further one doubles it.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
+/// How long to wait when a budget is spent.
+const BUDGET_WAIT: SignedDuration = SignedDuration::from_mins(30);
 /// The longest wait.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
@@ -25,6 +27,8 @@ pub(super) fn trouble(error: &PassError, before: Option<&Trouble>, now: Timestam
         {
             LONGEST_WAIT
         }
+        // Budgets are counted by the hour.
+        _ if matches!(error, PassError::Budget { .. }) => BUDGET_WAIT,
         _ => growing(FIRST_WAIT, LONGEST_WAIT, times),
     };
     let wait = error

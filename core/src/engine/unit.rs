@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnectionHandle, Rules, SyncConfig};
+use super::{ConnectionHandle, Rules, SyncConfig, guard};
 use crate::clock::Clock;
 use crate::connector::{Error, SinkCapabilities};
 use crate::model::{CalendarRef, FieldSet, Window};
-use crate::store::{CalendarId, Fence, Store, StoreError};
+use crate::store::{CalendarId, Fence, PauseScope, Store, StoreError};
 
 /// Why a pass broke off. What it had stored stays; the next one goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,19 @@ pub enum PassError {
     /// The program stops.
     #[error("stopped")]
     Cancelled,
+    /// An operator paused it.
+    #[error("an operator has paused {0}; `calbridge resume` lifts that")]
+    Paused(PauseScope),
+    /// As many writes were sent as the connection's budget allows.
+    #[error(
+        "connection `{connection}` was sent {budget} writes or more within 24 hours, which is its budget; the rest waits. If that many are right, raise `budget` in [connections.{connection}]"
+    )]
+    Budget {
+        /// The connection.
+        connection: String,
+        /// How many it may be sent.
+        budget: u64,
+    },
 }
 
 /// Errors of a feed are the source's.
@@ -64,6 +77,8 @@ impl PassError {
             Self::Store(_) => "store".to_owned(),
             Self::Rules(_) => "config".to_owned(),
             Self::Cancelled => "cancelled".to_owned(),
+            Self::Paused(_) => "paused".to_owned(),
+            Self::Budget { .. } => "budget".to_owned(),
         }
     }
 }
@@ -83,6 +98,8 @@ pub(super) struct Unit<'a> {
     pub(super) shutdown: &'a CancellationToken,
     /// The calendar left the roster and its records are to be withdrawn.
     pub(super) withdrawn: bool,
+    /// Nothing of it is written.
+    pub(super) observed: bool,
     /// What the sink holds of it was never listed before.
     pub(super) first_contact: bool,
     /// The syncs that write the sink.
@@ -107,6 +124,33 @@ pub(super) struct Demand {
 }
 
 impl Unit<'_> {
+    /// Fails if an operator paused the sync, also in the middle of a pass.
+    pub(super) async fn check_paused(&self) -> Result<(), PassError> {
+        let pauses = self.store.pauses().await?;
+        match pauses
+            .into_iter()
+            .find(|pause| pause.scope.stops(self.sync))
+        {
+            Some(pause) => Err(PassError::Paused(pause.scope)),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails if the sink has been sent all that its budget allows.
+    pub(super) async fn check_budget(&self) -> Result<(), PassError> {
+        let Some(budget) = self.sink.budget else {
+            return Ok(());
+        };
+        let since = guard::since(self.clock.now());
+        if self.store.spent(self.sink.name(), since).await? < budget {
+            return Ok(());
+        }
+        Err(PassError::Budget {
+            connection: self.sink.name().to_owned(),
+            budget,
+        })
+    }
+
     /// The union of what all readers of the source need.
     pub(super) fn demand(&self, rules: &Rules) -> Result<Demand, PassError> {
         let mut demand = Demand {

@@ -393,6 +393,8 @@ pub struct RowCommit {
 pub struct CalendarReport {
     /// The sink's content was taken in at this instant.
     pub inventoried: Option<Timestamp>,
+    /// What the sink holds counts as never listed: somebody else writes it, so it is listed again before we do.
+    pub forget_inventory: bool,
     /// Everything went well at this instant: trouble is over.
     pub succeeded: Option<Timestamp>,
     /// What went wrong.

@@ -7,6 +7,8 @@ mod cases;
 mod contact;
 mod guarding;
 mod keeping;
+mod observing;
+mod operators;
 mod reading;
 mod rosters;
 mod scripted;

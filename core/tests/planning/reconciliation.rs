@@ -252,7 +252,7 @@ fn ids_that_a_predecessor_rendered_in_another_zone_are_recognised() {
 }
 
 #[test]
-fn an_id_that_fits_exactly_is_not_given_to_a_neighbour_and_two_that_may_fit_to_nobody() {
+fn an_id_that_fits_exactly_is_not_given_to_a_neighbour_and_of_two_the_right_time_counts() {
     let rule = planner().external_ids;
     let nine = occurrence_of(OriginalStart::Instant(at("2026-12-08 09:00")));
     let ten = occurrence_of(OriginalStart::Instant(at("2026-12-08 10:00")));
@@ -266,6 +266,15 @@ fn an_id_that_fits_exactly_is_not_given_to_a_neighbour_and_two_that_may_fit_to_n
         left_by_predecessor(1, "uid$20261208-080000"),
         left_by_predecessor(2, "uid$20261208-100000"),
     ];
-    let linked = link(&rows, &[nine], &rule);
-    assert!(matches!(linked[..], [Linked::New { .. }]));
+    let linked = |rows: &[Row]| link(rows, std::slice::from_ref(&nine), &rule);
+    assert_eq!(linked(&rows), [Linked::Attach { row: 1, view: 0 }]);
+    for right in [0, 1] {
+        let mut rows = rows.clone();
+        rows[right].sink.content = Some(nine.event.content.clone());
+        let expected = Linked::Attach {
+            row: right,
+            view: 0,
+        };
+        assert_eq!(linked(&rows), [expected]);
+    }
 }

@@ -209,6 +209,7 @@ async fn success_ends_trouble() {
     let report = |report| store.report_calendar(fence, SYNC, id, report);
     report(CalendarReport {
         inventoried: Some(now()),
+        forget_inventory: false,
         succeeded: None,
         trouble: Some(trouble.clone()),
     })

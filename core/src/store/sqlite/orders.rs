@@ -78,10 +78,8 @@ pub(super) fn answered(transaction: &Transaction<'_>, order: OrderId) -> Work<Op
         .query_row([order.0], |row| {
             let refused: Option<String> = row.get(2)?;
             let count = read_count(row, 1)?;
-            Ok(row.get::<_, bool>(0)?.then(|| match refused {
-                Some(why) => OrderAnswer::Refused(why),
-                None => OrderAnswer::Done(count),
-            }))
+            let answer = refused.map_or(OrderAnswer::Done(count), OrderAnswer::Refused);
+            Ok(row.get::<_, bool>(0)?.then_some(answer))
         })
         .optional()?;
     found.ok_or_else(|| StoreError::NotFound("order").into())

@@ -198,6 +198,11 @@ pub(super) fn report(
     report: &CalendarReport,
 ) -> Work<()> {
     let member = member(transaction, sync, calendar)?;
+    if report.forget_inventory {
+        transaction
+            .prepare_cached("UPDATE member SET inventoried = NULL WHERE id = ?1")?
+            .execute([member])?;
+    }
     if let Some(inventoried) = report.inventoried {
         transaction
             .prepare_cached("UPDATE member SET inventoried = ?2 WHERE id = ?1")?
