@@ -174,20 +174,21 @@ impl Client {
             }
             let mut entries = Vec::new();
             for entry in std::fs::read_dir(&folder).map_err(trouble)? {
-                let path = entry.map_err(trouble)?.path();
-                let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                let entry = entry.map_err(trouble)?;
+                let name = entry.file_name();
+                let shown = name.to_string_lossy();
+                let Some(stem) = shown.strip_suffix(".ics") else {
                     continue;
                 };
-                let Some(stem) = name.strip_suffix(".ics") else {
-                    continue;
-                };
-                if name.starts_with('.') {
+                if shown.starts_with('.') {
                     continue;
                 }
                 entries.push(Entry {
                     name: stem.to_owned(),
-                    address: Address::new(unescape(stem)).ok(),
-                    path,
+                    address: name
+                        .to_str()
+                        .and_then(|_| Address::new(unescape(stem)).ok()),
+                    path: entry.path(),
                 });
             }
             entries.sort_by(|one, other| one.name.cmp(&other.name));
@@ -323,7 +324,10 @@ fn not_here(calendar: &CalendarRef) -> Error {
 
 fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let trouble = |error| io_error(&error, Scope::Calendar, "the calendar's file");
+    // To open a named pipe waits for somebody who writes into it, and a device may never end.
+    regular(&std::fs::metadata(path).map_err(trouble)?)?;
     let file = std::fs::File::open(path).map_err(trouble)?;
+    regular(&file.metadata().map_err(trouble)?)?;
     let mut content = Vec::new();
     // One byte more shows that there is more; the size that the system tells may be out of date.
     file.take(limit.saturating_add(1))
@@ -338,6 +342,23 @@ fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
         ));
     }
     Ok(content)
+}
+
+fn regular(metadata: &std::fs::Metadata) -> Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let what = if metadata.is_dir() {
+        "a folder"
+    } else {
+        "a pipe, a socket or a device"
+    };
+    Err(Error::new(
+        ErrorKind::Protocol,
+        Scope::Calendar,
+        "ical.no-file",
+        format!("what is named like the calendar's file is {what}; put an .ics file in its place"),
+    ))
 }
 
 /// `%40` and the like, which stand in file names for what a file system might not take.

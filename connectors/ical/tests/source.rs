@@ -125,6 +125,65 @@ async fn an_unchanged_file_tells_nothing_until_the_window_rolls() {
     );
 }
 
+/// Whatever is no file is trouble of one calendar, told at once: it is never waited for.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_a_socket_a_device_or_a_folder_is_an_error_of_its_calendar() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(format!("{name}@example.org.ics"));
+    let made = std::process::Command::new("mkfifo")
+        .arg(path("pipe"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let _listener = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", path("device")).unwrap();
+    std::os::unix::fs::symlink(path("pipe"), path("link")).unwrap();
+    std::fs::create_dir(path("folder")).unwrap();
+    write(folder.path(), &vevent("a", "DTSTART:20261201T080000Z"));
+    let connection = open(json!({ "path": folder.path() })).unwrap();
+    assert_eq!(connection.roster().await.unwrap().entries.len(), 6);
+    let ask = |name: &str| {
+        let mut request = request(december());
+        request.calendar = CalendarRef::primary(format!("{name}@example.org")).unwrap();
+        told(&*connection, request)
+    };
+    for name in ["pipe", "socket", "device", "link", "folder"] {
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(5), ask(name));
+        let error = match answer.await {
+            Ok(answer) => answer.unwrap_err(),
+            Err(_) => {
+                // Somebody who writes lets go of the thread that waits, so that the test ends.
+                drop(std::fs::OpenOptions::new().write(true).open(path(name)));
+                panic!("{name} is waited for");
+            }
+        };
+        assert_eq!(error.code, "ical.no-file", "{name}: {error}");
+        assert_eq!(error.scope, Scope::Calendar);
+        assert!(!error.message.contains("example.org"), "{error}");
+    }
+    let (changes, _) = told(&*connection, request(december())).await.unwrap();
+    assert_eq!(sort(changes, december()).0.len(), 1);
+    // Named alone it is no better.
+    let alone = open(json!({ "path": path("pipe"), "address": ADDRESS })).unwrap();
+    let error = told(&*alone, request(december())).await.unwrap_err();
+    assert_eq!(error.code, "ical.no-file");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_name_that_is_no_text_is_told() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"j\xff@example.org.ics");
+    std::fs::write(folder.path().join(name), "").unwrap();
+    let connection = open(json!({ "path": folder.path() })).unwrap();
+    let roster = connection.roster().await.unwrap();
+    assert!(roster.entries.is_empty());
+    assert_eq!(roster.skipped[0].code, "ical.file-name");
+}
+
 #[tokio::test]
 async fn k053_a_broken_file_is_an_error_of_its_calendar_and_the_others_go_on() {
     let folder = tempfile::tempdir().unwrap();
