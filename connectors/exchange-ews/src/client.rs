@@ -174,11 +174,12 @@ impl Client {
         let status = answer.status.as_u16();
         let signed_in = !matches!(status, 401 | 403 | 407);
         let charged = self.charged();
+        let told = retry_after(answer);
         // Faults come with 500 by the SOAP rules, with 200 from some servers.
         if !(answer.status.is_success() || answer.status.is_server_error()) {
             return Exchanged {
                 facts,
-                reply: Err(from_status(status, retry_after(answer), charged)),
+                reply: Err(from_status(status, told, charged)),
                 signed_in,
             };
         }
@@ -187,16 +188,25 @@ impl Client {
             Ok(Envelope { version, body }) => {
                 facts.version = version;
                 match body {
-                    Ok((name, messages)) => self.content(operation, &name, messages),
-                    Err(fault) => {
+                    Ok((name, mut messages)) => {
+                        for message in &mut messages {
+                            message.back_off_ms = message.back_off_ms.or(millis(told));
+                        }
+                        self.content(operation, &name, messages)
+                    }
+                    Err(mut fault) => {
                         self.forget_connections();
-                        Err(of_fault(operation, &fault, charged))
+                        fault.back_off_ms = fault.back_off_ms.or(millis(told));
+                        // A gateway may put its own trouble into SOAP.
+                        if fault.is_bare() && matches!(status, 502..=504) {
+                            Err(from_status(status, told, charged))
+                        } else {
+                            Err(of_fault(operation, &fault, charged))
+                        }
                     }
                 }
             }
-            Err(_) if answer.status.is_server_error() => {
-                Err(from_status(status, retry_after(answer), charged))
-            }
+            Err(_) if answer.status.is_server_error() => Err(from_status(status, told, charged)),
             Err(error) if error == WireError::NotSoap || is_page(answer) => {
                 let mut error = from_status(status, None, charged);
                 error.message = format!("EWS {operation}: {}", error.message);
@@ -339,6 +349,10 @@ fn is_page(answer: &HttpResponse) -> bool {
             .to_ascii_lowercase()
             .starts_with("text/html")
     })
+}
+
+fn millis(wait: Option<Duration>) -> Option<u64> {
+    u64::try_from(wait?.as_millis()).ok()
 }
 
 /// `Retry-After` in seconds, as IIS writes it, or as a date by the server's own clock, as gateways do.

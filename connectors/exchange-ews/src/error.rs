@@ -230,7 +230,13 @@ fn react(code: &str, charged: Charged, scope: Scope) -> Option<(ErrorKind, Scope
             scope,
             "Exchange refuses the request's form; this is a fault of calbridge or of a server that is not Exchange 2013 SP1 or later: please report it with the log",
         ),
-        "Client" | "Server" | "" => (
+        // By SOAP 1.1 (4.4.1) the same message may well succeed later.
+        "Server" => (
+            ErrorKind::Transient,
+            scope,
+            "the server failed with a fault that names no EWS response code; it is tried again. See the server's log",
+        ),
+        "Client" | "" => (
             ErrorKind::Protocol,
             scope,
             "the server answered with a fault that names no EWS response code; see the server's log",
@@ -270,6 +276,12 @@ pub(crate) fn from_status(status: u16, retry_after: Option<Duration>, charged: C
             ErrorKind::Protocol,
             Scope::Calendar,
             "the server finds the request too large",
+        ),
+        // What Exchange answers where a page of Outlook on the web wants a sign-in (IIS, "Login Time-out").
+        440 => (
+            ErrorKind::Config,
+            Scope::Connection,
+            "a sign-in form answers in place of EWS. Check that `url` leads to the EWS virtual directory (it usually ends in /EWS/Exchange.asmx) and that no gateway puts a form before it",
         ),
         300..=399 => (
             ErrorKind::Config,

@@ -63,6 +63,13 @@ pub(crate) struct Fault {
     pub(crate) unknown_operation: bool,
 }
 
+impl Fault {
+    /// Whether it has no more than a code of SOAP itself.
+    pub(crate) fn is_bare(&self) -> bool {
+        matches!(self.code.as_str(), "" | "Client" | "Server")
+    }
+}
+
 /// An answer: its operation's content, or a fault.
 #[derive(Debug)]
 pub(crate) struct Envelope<T> {

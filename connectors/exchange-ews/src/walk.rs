@@ -72,6 +72,18 @@ impl Walk {
     }
 }
 
+fn is_passing(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Throttled | ErrorKind::Transient)
+}
+
+/// Whether the server says no more than that it failed: an id that it does not understand may be why.
+fn is_vague(error: &Error) -> bool {
+    matches!(
+        error.code.as_str(),
+        "ews.Server" | "ews.ErrorInternalServerError"
+    )
+}
+
 impl Inner {
     /// A walk on from a bookmark, or from the beginning where there is none or the folder is another.
     pub(crate) async fn begin_walk(
@@ -108,9 +120,7 @@ impl Inner {
                 "Exchange lost the synchronisation state; the calendar is read anew."
             );
             walk.mark.folder.clone()
-        } else if error.scope != Scope::Calendar
-            || matches!(error.kind, ErrorKind::Throttled | ErrorKind::Transient)
-        {
+        } else if error.scope != Scope::Calendar || (is_passing(&error) && !is_vague(&error)) {
             return Err(error);
         } else {
             // The folder or the whole mailbox may have been made anew: servers have many codes for an id that

@@ -44,6 +44,8 @@ async fn a_folder_id_that_is_no_longer_good_is_resolved_again() {
         "ErrorAccessDenied",
         "ErrorInvalidId",
         "ErrorFolderNotFound",
+        "ErrorInternalServerError",
+        "SOAP:Server",
     ] {
         for now in ["NEW", "OLD"] {
             let server = Script::start(move |body, _| {
@@ -51,10 +53,11 @@ async fn a_folder_id_that_is_no_longer_good_is_resolved_again() {
                     return folder(now);
                 }
                 if body.contains("<m:SyncFolderItems>") {
-                    if body.contains(r#"Id="OLD""#) {
-                        return err("SyncFolderItems", code);
-                    }
-                    return sync("s1", "");
+                    return match body.contains(r#"Id="OLD""#) {
+                        true if code.contains(':') => format!("<S:Envelope xmlns:S='S'><S:Body><S:Fault><faultcode>{code}</faultcode></S:Fault></S:Body></S:Envelope>"),
+                        true => err("SyncFolderItems", code),
+                        false => sync("s1", ""),
+                    };
                 }
                 found(&[])
             })
