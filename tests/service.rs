@@ -57,6 +57,26 @@ async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
     }
 }
 
+/// The library below logs a line of its own, which names neither the connection nor what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_refused_is_logged_once() {
+    let world = World::new().await;
+    world.configure(|text| {
+        let (before, rest) = text.split_once("extra_ca = [").unwrap();
+        let (_, after) = rest.split_once(']').unwrap();
+        format!("{before}extra_ca = []{after}")
+    });
+    for (level, lines) in [("info", 0), ("debug", 1)] {
+        let done = world.run(&["sync", "--log-level", level]).await;
+        assert!(done.all().contains("`extra_ca`"), "{done:?}");
+        let doubled = done
+            .stderr
+            .matches("failed to verify TLS certificate")
+            .count();
+        assert_eq!(doubled.min(1), lines, "{done:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn under_nohup_the_end_of_the_terminal_stops_nothing() {

@@ -3,9 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{AlertDescription, CertificateError};
-
 use super::TlsBackend;
+use super::refused::by_rustls;
 use crate::connector::{Error, ErrorKind, Scope};
 
 /// What went wrong with a request.
@@ -38,6 +37,8 @@ pub enum Cause {
     TlsUnknownIssuer,
     /// The server's certificate is for another host.
     TlsWrongHost,
+    /// The server shows the certificate of an authority as its own: self-signed, with `CA:TRUE`.
+    TlsAuthorityAsServer,
     /// The server's certificate is revoked, malformed or unfit.
     TlsBadCertificate,
     /// The server refused our client certificate, or wants one and got none.
@@ -75,6 +76,7 @@ impl Cause {
             Self::TlsNotYetValid => "tls.not-yet-valid",
             Self::TlsUnknownIssuer => "tls.unknown-issuer",
             Self::TlsWrongHost => "tls.wrong-host",
+            Self::TlsAuthorityAsServer => "tls.authority-as-server",
             Self::TlsBadCertificate => "tls.bad-certificate",
             Self::TlsClientRefused => "tls.client-certificate-refused",
             Self::TlsLateClientAuth => "tls.late-client-certificate",
@@ -184,6 +186,9 @@ impl HttpFailure {
             ),
             Cause::TlsWrongHost => format!(
                 "the certificate of {host} is for another host; use the name that stands in the certificate"
+            ),
+            Cause::TlsAuthorityAsServer => format!(
+                "the certificate of {host} is self-signed and made for an authority (`CA:TRUE`), which rustls takes for no server, not even from `extra_ca`; give the server one that an authority has issued, or a self-signed one with `CA:FALSE`, or, after checking that it is the right one, put it into `extra_ca` and set `tls = \"native-tls\"`"
             ),
             Cause::TlsBadCertificate => format!("the certificate of {host} cannot be accepted"),
             Cause::TlsClientRefused => format!(
@@ -308,7 +313,7 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     shorten(&last.to_string())
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     const LIMIT: usize = 300;
     let line: String = text
         .chars()
@@ -331,7 +336,7 @@ fn look_through(error: &(dyn StdError + 'static)) -> Option<(Cause, String)> {
 
 fn look_at(error: &(dyn StdError + 'static)) -> Option<(Cause, String)> {
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some((by_rustls(tls), shorten(&tls.to_string())));
+        return Some(by_rustls(tls));
     }
     if let Some(tls) = error.downcast_ref::<native_tls::Error>() {
         let text = tls.to_string();
@@ -376,44 +381,6 @@ fn by_io(kind: io::ErrorKind) -> Option<Cause> {
         | io::ErrorKind::NotConnected
         | io::ErrorKind::UnexpectedEof => Some(Cause::Broken),
         _ => None,
-    }
-}
-
-fn by_rustls(error: &rustls::Error) -> Cause {
-    match error {
-        rustls::Error::InvalidCertificate(why) => match why {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                Cause::TlsExpired
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                Cause::TlsNotYetValid
-            }
-            CertificateError::UnknownIssuer => Cause::TlsUnknownIssuer,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Cause::TlsWrongHost
-            }
-            _ => Cause::TlsBadCertificate,
-        },
-        rustls::Error::NoCertificatesPresented => Cause::TlsBadCertificate,
-        rustls::Error::PeerIncompatible(_) => Cause::TlsNoCommonSuite,
-        rustls::Error::AlertReceived(alert) => match alert {
-            AlertDescription::HandshakeFailure
-            | AlertDescription::ProtocolVersion
-            | AlertDescription::InsufficientSecurity => Cause::TlsNoCommonSuite,
-            AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError
-            | AlertDescription::CertificateRequired
-            | AlertDescription::NoCertificate => Cause::TlsClientRefused,
-            AlertDescription::UnrecognisedName => Cause::TlsWrongHost,
-            _ => Cause::TlsOther,
-        },
-        _ => Cause::TlsOther,
     }
 }
 

@@ -11,6 +11,9 @@ mod certificate;
 mod client;
 mod duration;
 mod failure;
+#[cfg(test)]
+mod handshake_tests;
+mod refused;
 mod settings;
 
 pub use certificate::{CertificateFacts, ClientCertificate, ClientIdentity};
