@@ -144,9 +144,82 @@ async fn a_lock_of_another_program_is_told() {
     // Somebody writes with the sqlite3 tool, for longer than we wait.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let refused = store.acquire("a", now()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::Busy { .. }), "{refused}");
     other.execute_batch("ROLLBACK").unwrap();
     store.acquire("a", now()).await.unwrap();
+}
+
+/// Another calbridge is told from another program, before anything is opened for good.
+#[tokio::test]
+async fn looking_at_the_file_tells_who_has_it_and_changes_nothing() {
+    let place = filled().await;
+    SqliteStore::examine(&place.path).unwrap();
+    let store = place.open().unwrap();
+    let refused = SqliteStore::examine(&place.path).unwrap_err();
+    assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
+    drop(store);
+    let other = rusqlite::Connection::open(&place.path).unwrap();
+    other
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+        .unwrap();
+    let refused = SqliteStore::examine(&place.path).unwrap_err();
+    assert!(matches!(refused, StoreError::Busy { .. }), "{refused}");
+    drop(other);
+    // A file of an older format stays one.
+    let older = rusqlite::Connection::open(&place.path).unwrap();
+    older.pragma_update(None, "user_version", 1).unwrap();
+    drop(older);
+    SqliteStore::examine(&place.path).unwrap();
+    assert!(!place.beside(".format-1.bak").exists());
+    let newer = rusqlite::Connection::open(&place.path).unwrap();
+    newer.pragma_update(None, "user_version", 1000).unwrap();
+    drop(newer);
+    let refused = SqliteStore::examine(&place.path).unwrap_err();
+    assert!(matches!(refused, StoreError::TooNew { .. }), "{refused}");
+}
+
+#[test]
+fn an_empty_file_is_none_yet_for_those_who_only_read() {
+    let place = Place::new();
+    std::fs::write(&place.path, "").unwrap();
+    for refused in [
+        SqliteStore::open_read_only(&place.path).map(drop),
+        SqliteStore::examine(&place.path),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, StoreError::Missing { .. }), "{refused}");
+    }
+    assert_eq!(std::fs::metadata(&place.path).unwrap().len(), 0);
+    place.open().unwrap();
+    SqliteStore::open_read_only(&place.path).unwrap();
+}
+
+/// The copy is new: what is wrong with its content is wrong with the original's.
+#[tokio::test]
+async fn a_backup_of_a_damaged_file_names_the_original() {
+    let place = filled().await;
+    let reader = SqliteStore::open_read_only(&place.path).unwrap();
+    let mut bytes = std::fs::read(&place.path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xab);
+    std::fs::write(&place.path, bytes).unwrap();
+    let copy = place.beside(".copy");
+    let refused = reader.backup(&copy).await.unwrap_err();
+    let StoreError::Corrupt { path, .. } = &refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(*path, place.path.display().to_string());
+    assert!(!copy.exists());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_backups_place_is_no_trouble_of_the_state_file() {
+    let place = filled().await;
+    let store = place.open().unwrap();
+    let target = place.path.with_file_name("nowhere").join("copy.db");
+    let refused = store.backup(&target).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Backup { .. }), "{refused}");
+    assert!(refused.to_string().contains("does not exist"), "{refused}");
 }
 
 #[tokio::test]
@@ -280,10 +353,7 @@ fn a_folder_that_is_missing_is_named() {
     let error = SqliteStore::open(place.path.join("state.db"), now()).unwrap_err();
     assert!(error.to_string().contains("does not exist"), "{error}");
     let error = SqliteStore::open_read_only(&place.path).unwrap_err();
-    assert!(
-        matches!(error, StoreError::NotFound("state file")),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
     assert!(!place.path.exists(), "reading makes no file");
 }
 
@@ -291,7 +361,19 @@ fn a_folder_that_is_missing_is_named() {
 fn a_folder_in_place_of_the_file_is_told() {
     let place = Place::new();
     std::fs::create_dir(&place.path).unwrap();
-    assert!(matches!(place.open(), Err(StoreError::Database(_))));
+    for refused in [
+        place.open().map(drop),
+        SqliteStore::open_read_only(&place.path).map(drop),
+        SqliteStore::examine(&place.path),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("is a folder; name a file in it"),
+            "{refused}"
+        );
+        assert!(refused.contains(place.path.to_str().unwrap()), "{refused}");
+    }
+    assert!(!place.beside(".lock").exists());
 }
 
 #[cfg(unix)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::fault::Work;
+use super::fault::{Fault, Work};
 use super::{Inner, open};
 use crate::store::{StoreError, StoreResult};
 
@@ -39,11 +39,13 @@ pub(super) fn copy(source: &Connection, target: &Path) -> Work<()> {
                 detail: "there is a file already; name another".to_owned(),
             }
         } else {
-            open::io_error(&error, target)
+            about_copy(open::io_error(&error, target).into(), "", target)
         };
         return Err(error.into());
     }
-    let copied = fill(source, target).map_err(|fault| fault.named(&open::shown(target)));
+    let original = source.path().unwrap_or("in memory").to_owned();
+    let copied =
+        fill(source, &original, target).map_err(|fault| about_copy(fault, &original, target));
     if copied.is_err()
         && let Err(error) = std::fs::remove_file(target)
     {
@@ -52,7 +54,26 @@ pub(super) fn copy(source: &Connection, target: &Path) -> Work<()> {
     Ok(copied?)
 }
 
-fn fill(source: &Connection, target: &Path) -> Work<()> {
+/// What went wrong with the copy is no trouble of the state file; but damage is the original's, as the copy holds
+/// just what that does.
+fn about_copy(fault: Fault, original: &str, target: &Path) -> StoreError {
+    let path = open::shown(target);
+    let detail = match fault.named(&path) {
+        StoreError::ReadOnly { .. } => "this account may not write there".to_owned(),
+        StoreError::DiskFull { .. } => "no space is left".to_owned(),
+        StoreError::Database(detail) => detail,
+        StoreError::Corrupt { detail, .. } => {
+            return StoreError::Corrupt {
+                path: original.to_owned(),
+                detail,
+            };
+        }
+        other => return other,
+    };
+    StoreError::Backup { path, detail }
+}
+
+fn fill(source: &Connection, original: &str, target: &Path) -> Work<()> {
     let mut copy = Connection::open_with_flags(
         target,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -67,8 +88,7 @@ fn fill(source: &Connection, target: &Path) -> Work<()> {
             if tries > MAX_TRIES {
                 return Err(StoreError::Backup {
                     path: open::shown(target),
-                    detail: "the state file is locked by another process; stop that first"
-                        .to_owned(),
+                    detail: format!("{original} is locked by another program; close that first"),
                 }
                 .into());
             }
@@ -82,8 +102,8 @@ fn fill(source: &Connection, target: &Path) -> Work<()> {
         Ok(())
     } else {
         Err(StoreError::Corrupt {
-            path: open::shown(target),
-            detail: "the copy's integrity_check fails, so the original is damaged".to_owned(),
+            path: original.to_owned(),
+            detail: "a copy's integrity_check fails; no backup was made".to_owned(),
         }
         .into())
     }

@@ -39,47 +39,47 @@ impl Fault {
 /// SQLite's own messages name tables and columns, never values; those of value conversions may quote values
 /// and are left out.
 fn named(error: &rusqlite::Error, path: &str) -> StoreError {
-    let path = path.to_owned();
+    let other = |detail: String| StoreError::Database(format!("{path}: {detail}"));
     match error {
         rusqlite::Error::SqliteFailure(failure, message) => {
             let said = message.as_deref().unwrap_or_default();
             match (failure.code, failure.extended_code) {
-                (_, ffi::SQLITE_READONLY_DBMOVED) => StoreError::Database(
+                (_, ffi::SQLITE_READONLY_DBMOVED) => other(
                     "it was moved or deleted while in use; restart calbridge".to_owned(),
                 ),
                 (rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied, _) => {
-                    StoreError::ReadOnly { path }
+                    StoreError::ReadOnly { path: path.to_owned() }
                 }
-                (rusqlite::ErrorCode::DiskFull, _) => StoreError::DiskFull { path },
+                (rusqlite::ErrorCode::DiskFull, _) => StoreError::DiskFull { path: path.to_owned() },
                 (rusqlite::ErrorCode::NotADatabase, _) => StoreError::Corrupt {
-                    path,
+                    path: path.to_owned(),
                     detail: "it is not an SQLite database".to_owned(),
                 },
                 (rusqlite::ErrorCode::DatabaseCorrupt, _) => StoreError::Corrupt {
-                    path,
+                    path: path.to_owned(),
                     detail: "its pages do not fit together".to_owned(),
                 },
                 (rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked, _) => {
-                    StoreError::Locked { path }
+                    StoreError::Busy { path: path.to_owned() }
                 }
-                (rusqlite::ErrorCode::CannotOpen, _) => StoreError::Database(
+                (rusqlite::ErrorCode::CannotOpen, _) => other(
                     "it cannot be opened; look at its folder and the rights of the service's account"
                         .to_owned(),
                 ),
-                (rusqlite::ErrorCode::SystemIoFailure, code) => StoreError::Database(format!(
+                (rusqlite::ErrorCode::SystemIoFailure, code) => other(format!(
                     "reading or writing it failed (code {code}); look at the disk and the system's log"
                 )),
-                (_, code) => StoreError::Database(format!("{said} (code {code})")),
+                (_, code) => other(format!("{said} (code {code})")),
             }
         }
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
         | rusqlite::Error::Utf8Error(..) => StoreError::Corrupt {
-            path,
+            path: path.to_owned(),
             detail: "a value in it cannot be read".to_owned(),
         },
-        _ => StoreError::Database("the database library refused the request".to_owned()),
+        _ => other("the database library refused the request".to_owned()),
     }
 }
 

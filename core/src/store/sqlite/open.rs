@@ -50,10 +50,11 @@ impl SqliteStore {
     /// This blocks: it reads the whole file once to see that it is sound.
     ///
     /// # Errors
-    /// [`StoreError::Locked`], [`StoreError::ReadOnly`], [`StoreError::Corrupt`], [`StoreError::TooNew`],
-    /// [`StoreError::DiskFull`].
+    /// [`StoreError::Locked`], [`StoreError::Busy`], [`StoreError::ReadOnly`], [`StoreError::Corrupt`],
+    /// [`StoreError::TooNew`], [`StoreError::DiskFull`].
     pub fn open(path: impl AsRef<Path>, now: Timestamp) -> StoreResult<Self> {
         let path = path.as_ref();
+        require_no_folder(path)?;
         // Locking first: nobody may look at a file that another process is migrating.
         let lock = ProcessLock::take(path)?;
         open_private(path).map_err(|error| io_error(&error, path))?;
@@ -84,15 +85,14 @@ impl SqliteStore {
     /// Opens the state file for reading, also while another process works with it. Verbs that write fail.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if there is no file; [`StoreError::Corrupt`], [`StoreError::TooNew`];
+    /// [`StoreError::Missing`] if there is no file, or an empty one; [`StoreError::Busy`],
+    /// [`StoreError::Corrupt`], [`StoreError::TooNew`];
     /// [`StoreError::Database`] for a file of an older format, which only [`SqliteStore::open`] brings up to
     /// date.
     pub fn open_read_only(path: impl AsRef<Path>) -> StoreResult<Self> {
         let path = path.as_ref();
         let name = shown(path);
-        if !path.exists() {
-            return Err(StoreError::NotFound("state file"));
-        }
+        require_content(path)?;
         let opened = || -> Work<Inner> {
             let reader = open_reader(path, &name)?;
             migrate::require_newest(&reader, &name)?;
@@ -107,6 +107,25 @@ impl SqliteStore {
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(&name))
+    }
+
+    /// Whether [`SqliteStore::open`] would take the file: it is ours, sound, and nobody else uses it. Nothing in
+    /// it is changed, an older format least of all.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if there is no file, or an empty one; else those of [`SqliteStore::open`].
+    pub fn examine(path: impl AsRef<Path>) -> StoreResult<()> {
+        let path = path.as_ref();
+        let name = shown(path);
+        require_content(path)?;
+        let _lock = ProcessLock::take(path)?;
+        open_private(path).map_err(|error| io_error(&error, path))?;
+        let examined = || -> Work<()> {
+            let connection = Connection::open_with_flags(path, flags())?;
+            check(&connection, &name)?;
+            migrate::require_known(&connection, &name)
+        };
+        examined().map_err(|fault| fault.named(&name))
     }
 
     /// A store that is gone with the process; for tests and rehearsals.
@@ -139,6 +158,49 @@ impl SqliteStore {
     }
 }
 
+/// What SQLite would say of a folder tells nobody what is wrong.
+fn require_no_folder(path: &Path) -> StoreResult<()> {
+    if path.is_dir() {
+        Err(io_error(&io::ErrorKind::IsADirectory.into(), path))
+    } else {
+        Ok(())
+    }
+}
+
+/// A file to be read must be there and hold something. A log beside it may hold what the file does not yet.
+fn require_content(path: &Path) -> StoreResult<()> {
+    require_no_folder(path)?;
+    let is_empty = |path: &Path| match std::fs::metadata(path) {
+        Ok(found) => Ok(found.len() == 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(unreadable(&error, path)),
+    };
+    if is_empty(path)? && is_empty(&log_of(path))? {
+        return Err(StoreError::Missing { path: shown(path) });
+    }
+    match File::open(path) {
+        Err(error) => Err(unreadable(&error, path)),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn unreadable(error: &io::Error, path: &Path) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => StoreError::Database(format!(
+            "{} may not be read by this account; use the account that the service runs under",
+            shown(path)
+        )),
+        _ => io_error(error, path),
+    }
+}
+
+/// SQLite's write-ahead log of a file.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    PathBuf::from(log)
+}
+
 fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
@@ -151,11 +213,7 @@ fn open_reader(path: &Path, name: &str) -> Work<Connection> {
     let Err(fault) = prepare(&shared).and_then(|()| probe(&shared, name)) else {
         return Ok(shared);
     };
-    let no_log = {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        std::fs::metadata(PathBuf::from(log)).map_or(true, |log| log.len() == 0)
-    };
+    let no_log = std::fs::metadata(log_of(path)).map_or(true, |log| log.len() == 0);
     let unusable_log = matches!(
         &fault,
         Fault::Sql(rusqlite::Error::SqliteFailure(failure, _)) if matches!(
