@@ -24,6 +24,7 @@ mod engine;
 mod error;
 mod fingerprint;
 pub mod guard;
+mod health;
 pub mod identity;
 pub mod inventory;
 pub mod link;
@@ -53,7 +54,7 @@ pub use pass::{Differences, PassReport};
 pub use plan::{PlannedWrite, basis};
 pub use pull::{PAGE, Pulled};
 pub use report::{
-    CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, Silent, SyncOptions,
+    CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, Side, Silent, SyncOptions,
     SyncReport,
 };
 pub use row::{

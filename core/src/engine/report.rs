@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::pass::PassReport;
 use super::plan::PlannedWrite;
 use super::unit::PassError;
-use crate::connector::{Scope, SkippedEntry};
+use crate::connector::{ErrorKind, Scope, SkippedEntry};
 use crate::model::{Address, CalendarRef};
 use crate::store::CalendarState;
 
@@ -94,6 +94,22 @@ pub struct Failure {
     /// How much of a connection is concerned; none: it is not a connection's fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// What can be done about it, roughly; none: it is not a connection's fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ErrorKind>,
+    /// Whose fault it is; none: not a connection's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+}
+
+/// One of the two connections of a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// What is read.
+    Source,
+    /// What is written.
+    Sink,
 }
 
 impl From<&PassError> for Failure {
@@ -102,6 +118,12 @@ impl From<&PassError> for Failure {
             code: error.code(),
             message: error.to_string(),
             scope: error.connector_error().map(|error| error.scope),
+            kind: error.connector_error().map(|error| error.kind),
+            side: match error {
+                PassError::Source(_) => Some(Side::Source),
+                PassError::Sink(_) => Some(Side::Sink),
+                _ => None,
+            },
         }
     }
 }

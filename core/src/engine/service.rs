@@ -133,10 +133,12 @@ impl Engine {
                     if outcomes.iter().any(|outcome| outcome.fenced) {
                         return Err(StoreError::Fenced.into());
                     }
+                    self.note_outcomes(sync, &outcomes).await?;
                     timetable.done(outcomes, self.clock().now());
                 }
                 Some(answer) = roster.next(), if !roster.is_empty() => {
                     let now = self.clock().now();
+                    self.note_roster(sync, &answer).await?;
                     if let Err(EngineError::Store(StoreError::Fenced)) = answer {
                         return Err(StoreError::Fenced.into());
                     }

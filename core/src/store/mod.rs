@@ -18,10 +18,12 @@ use crate::model::{
     CalendarKind, CalendarRef, Coverage, Event, EventKey, ItemRef, SideRef, Window,
 };
 
+mod connection;
 mod order;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub use connection::{ConnectionState, ConnectionTrouble};
 pub use order::{Order, OrderAnswer, OrderId, OrderKind, Pause, PauseScope, Spent};
 
 /// Names one calendar in the store, for good.
@@ -541,6 +543,25 @@ pub trait Store: Send + Sync {
         calendar: CalendarId,
         now: Timestamp,
     ) -> StoreResult<u64>;
+
+    /// How the connections answered last, by name. One that was never asked is missing.
+    async fn connections(&self) -> StoreResult<Vec<ConnectionState>>;
+
+    /// A connection answered: trouble of it as a whole is over.
+    async fn connection_reached(
+        &self,
+        fence: Fence,
+        connection: &str,
+        at: Timestamp,
+    ) -> StoreResult<()>;
+
+    /// A connection cannot be used.
+    async fn connection_in_trouble(
+        &self,
+        fence: Fence,
+        connection: &str,
+        trouble: &ConnectionTrouble,
+    ) -> StoreResult<()>;
 
     /// How many writes were sent to a connection since the end of the hour of `since`.
     async fn spent(&self, connection: &str, since: Timestamp) -> StoreResult<u64>;

@@ -16,6 +16,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_attempt_ticket.sql"),
     include_str!("migrations/0003_operators.sql"),
+    include_str!("migrations/0004_connections.sql"),
 ];
 
 /// Brings the file to the newest format.

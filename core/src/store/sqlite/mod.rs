@@ -17,6 +17,7 @@
 
 mod backup;
 mod codec;
+mod connections;
 mod fault;
 mod log;
 mod migrate;
@@ -41,9 +42,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use self::codec::At;
 use self::fault::{Fault, Work};
 use super::{
-    CalendarId, CalendarReport, CalendarState, CallRecord, Counts, DecisionRecord, Fence, Order,
-    OrderAnswer, OrderId, Pause, PauseScope, Pruned, Retention, RosterChange, Round, RoundChanges,
-    RoundEnd, RowCommit, Rows, SourcePage, SourceState, Store, StoreError, StoreResult,
+    CalendarId, CalendarReport, CalendarState, CallRecord, ConnectionState, ConnectionTrouble,
+    Counts, DecisionRecord, Fence, Order, OrderAnswer, OrderId, Pause, PauseScope, Pruned,
+    Retention, RosterChange, Round, RoundChanges, RoundEnd, RowCommit, Rows, SourcePage,
+    SourceState, Store, StoreError, StoreResult,
 };
 use crate::engine::{Fingerprinter, LinkId};
 use crate::model::Window;
@@ -370,6 +372,38 @@ impl Store for SqliteStore {
         self.inner.told(now);
         self.write(fence, move |transaction| {
             rows::approve(transaction, &sync, calendar, now)
+        })
+        .await
+    }
+
+    async fn connections(&self) -> StoreResult<Vec<ConnectionState>> {
+        self.read(connections::all).await
+    }
+
+    async fn connection_reached(
+        &self,
+        fence: Fence,
+        connection: &str,
+        at: Timestamp,
+    ) -> StoreResult<()> {
+        let connection = connection.to_owned();
+        self.inner.told(at);
+        self.write(fence, move |transaction| {
+            connections::reached(transaction, &connection, at)
+        })
+        .await
+    }
+
+    async fn connection_in_trouble(
+        &self,
+        fence: Fence,
+        connection: &str,
+        trouble: &ConnectionTrouble,
+    ) -> StoreResult<()> {
+        let (connection, trouble) = (connection.to_owned(), trouble.clone());
+        self.inner.told(trouble.last);
+        self.write(fence, move |transaction| {
+            connections::in_trouble(transaction, &connection, &trouble)
         })
         .await
     }
