@@ -180,7 +180,7 @@ async fn no_personal_data_where_none_belongs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_explain_and_backup_tell_what_is() {
     let world = World::new().await;
-    let before = world.run(&["status"]).await.expect(1);
+    let before = world.run(&["status"]).await.expect(3);
     assert!(
         before.stderr.contains("there is no state file"),
         "{before:?}"
@@ -250,11 +250,14 @@ async fn status_explain_and_backup_tell_what_is() {
         "{explained}"
     );
     let explained = world.run(&["explain", BO]).await.expect(0).stdout;
-    assert!(explained.contains("! it has had trouble"), "{explained}");
+    assert!(
+        explained.contains("! it has had trouble since 2026-11-23 09:00:00 CET (once in a row)"),
+        "{explained}"
+    );
     let explained = world
         .run(&["explain", "cleo@kommune.example"])
         .await
-        .expect(0)
+        .expect(2)
         .stdout;
     assert!(
         explained.contains("the roster has never named this address"),

@@ -25,7 +25,7 @@ async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
         .expect(0);
     let refused = world.run(&["sync"]).await.expect(3);
     assert!(
-        refused.stderr.contains("locked by another process"),
+        refused.stderr.contains("in use by another calbridge"),
         "{refused:?}"
     );
     let checked = world.run(&["check", "--offline"]).await.expect(0);

@@ -1,8 +1,9 @@
 //! `approve`: an operator lets go what the guard holds back.
 
+use calbridge_core::store::StoreError;
 use serde::Serialize;
 
-use super::session::{Session, addresses};
+use super::session::{Session, addresses, require_known};
 use crate::cli::ApproveArgs;
 use crate::error::AppError;
 use crate::exit::Exit;
@@ -21,7 +22,14 @@ pub(super) async fn run(
 ) -> Result<Exit, AppError> {
     let syncs = session.syncs(&args.selection)?;
     let calendars = addresses(&args.selection.calendars)?;
+    // An approval makes no state file.
+    if let Err(missing @ AppError::Store(StoreError::Missing { .. })) =
+        session.store_to_read().await
+    {
+        return Err(missing);
+    }
     let engine = session.engine(syncs.clone()).await?;
+    require_known(engine.store().as_ref(), &syncs, &calendars).await?;
     let mut report = Vec::with_capacity(syncs.len());
     for sync in &syncs {
         report.push(Approved {

@@ -60,6 +60,7 @@ pub(super) async fn run(
 
     let mut connections = Vec::new();
     let mut mistakes = Vec::new();
+    let mut stopped = false;
     for connection in session.config.connections.values() {
         let report = match session.open(connection) {
             Err(error) => {
@@ -77,7 +78,10 @@ pub(super) async fn run(
                 };
                 let answer = tokio::select! {
                     answer = open.check(scope) => answer,
-                    () = session.shutdown.cancelled() => return Ok(Exit::Interrupted),
+                    () = session.shutdown.cancelled() => {
+                        stopped = true;
+                        break;
+                    }
                 };
                 answer.unwrap_or_else(|error| {
                     let mut report = CheckReport::default();
@@ -107,7 +111,11 @@ pub(super) async fn run(
                 .flat_map(|checked| &checked.report.findings),
         )
         .any(|finding| finding.severity == Severity::Failed);
-    let exit = if failed { Exit::Failed } else { Exit::Success };
+    let exit = match (stopped, failed) {
+        (true, _) => Exit::Interrupted,
+        (false, true) => Exit::Failed,
+        (false, false) => Exit::Success,
+    };
     let checked = Checked {
         exit: exit.name(),
         files: session
@@ -119,7 +127,14 @@ pub(super) async fn run(
         own,
         connections,
     };
-    output.show(&checked, || text(&checked))?;
+    output.show(&checked, || {
+        let first = if stopped {
+            "Interrupted before all was checked. What was found until then:\n"
+        } else {
+            ""
+        };
+        first.to_owned() + &text(&checked)
+    })?;
     Ok(exit)
 }
 
@@ -230,7 +245,8 @@ fn finding(name: &str, severity: Severity, message: String) -> Finding {
 /// Whether the state file can be used. One that is not there yet is not made for that.
 async fn state_file(session: &Session) -> Finding {
     let path = &session.config.state.path;
-    if !path.exists() {
+    let examined = session.examine_store().await;
+    if let Err(AppError::Store(StoreError::Missing { .. })) = examined {
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
@@ -246,12 +262,16 @@ async fn state_file(session: &Session) -> Finding {
             _ => finding(
                 "state",
                 Severity::Passed,
-                format!("{} is made by the first run", path.display()),
+                if path.exists() {
+                    format!("{} is empty; the first run fills it", path.display())
+                } else {
+                    format!("{} is made by the first run", path.display())
+                },
             ),
         };
     }
-    match session.store().await {
-        Ok(_) => finding(
+    match examined {
+        Ok(()) => finding(
             "state",
             Severity::Passed,
             format!("{} is sound", path.display()),

@@ -4,7 +4,7 @@ use calbridge_core::engine::{CalendarPlan, PlannedWrite, SyncOptions};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::session::{Session, addresses};
+use super::session::{Session, addresses, require_asked};
 use super::sync::Failed;
 use super::words;
 use crate::cli::PlanArgs;
@@ -43,10 +43,16 @@ pub(super) async fn run(
         calendars: addresses(&args.selection.calendars)?,
     };
     let engine = session.engine(syncs.clone()).await?;
+    require_asked(&engine, &syncs, &options.calendars).await?;
     let mut plans = Vec::new();
     let mut failed: Vec<(String, AppError)> = Vec::new();
     for sync in &syncs {
-        match engine.plan(sync, &options, &session.shutdown).await {
+        let planned = tokio::select! {
+            planned = engine.plan(sync, &options, &session.shutdown) => planned,
+            () = session.out_of_patience() => break,
+        };
+        engine.note_roster(sync, &planned).await?;
+        match planned {
             Ok(calendars) => plans.push(SyncPlan {
                 sync: sync.name.clone(),
                 calendars,
@@ -74,12 +80,15 @@ pub(super) async fn run(
         syncs: plans,
         failed: Failed::of(failed),
     };
-    output.show(&plans, || text(&plans))?;
+    output.show(&plans, || text(&plans, exit))?;
     Ok(exit)
 }
 
-fn text(plans: &Plans) -> String {
+fn text(plans: &Plans, exit: Exit) -> String {
     let mut lines = Vec::new();
+    if exit == Exit::Interrupted {
+        lines.push("Interrupted before all was planned. What was planned until then:".to_owned());
+    }
     for plan in &plans.syncs {
         let writes: usize = plan
             .calendars
@@ -107,10 +116,9 @@ fn text(plans: &Plans) -> String {
         for calendar in &plan.calendars {
             if let Some(failure) = &calendar.failed {
                 lines.push(format!(
-                    "No plan for {}: [{}] {}",
+                    "No plan for {}: {}",
                     calendar.calendar.address.as_str(),
-                    failure.code,
-                    failure.message
+                    words::trouble(&failure.code, &failure.message)
                 ));
             }
         }

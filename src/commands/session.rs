@@ -1,6 +1,7 @@
 //! What commands share: configuration, clock, state file, connections, engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use calbridge_core::clock::{Clock, FixedClock, SystemClock};
 use calbridge_core::connector::{self, Connection, Context, ErrorKind};
@@ -16,6 +17,10 @@ use crate::config::{self, Config, ConfigError, ConnectionConfig, Sources};
 use crate::error::AppError;
 use crate::log;
 use crate::secrets::SystemSecrets;
+
+/// How long work under way may take to end by itself once the program was asked to stop; shorter than the program's
+/// own patience, so that what was done can still be told.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// A command's work on one configuration.
 #[derive(Debug)]
@@ -105,14 +110,19 @@ impl Session {
     /// Opens the state file for reading, also while the service runs.
     pub(crate) async fn store_to_read(&self) -> Result<SqliteStore, AppError> {
         let path = self.config.state.path.clone();
-        let opened = blocking(move || SqliteStore::open_read_only(path)).await;
-        match opened {
-            Err(AppError::Store(StoreError::NotFound(_))) => Err(AppError::Failed(format!(
-                "there is no state file {} yet; it is made by the first `calbridge sync` or `calbridge run`",
-                self.config.state.path.display()
-            ))),
-            other => other,
-        }
+        blocking(move || SqliteStore::open_read_only(path)).await
+    }
+
+    /// Whether the state file could be opened for this process alone. Nothing is made or changed for that.
+    pub(crate) async fn examine_store(&self) -> Result<(), AppError> {
+        let path = self.config.state.path.clone();
+        blocking(move || SqliteStore::examine(path)).await
+    }
+
+    /// Comes when the program was asked to stop and work under way has had its time to end.
+    pub(crate) async fn out_of_patience(&self) {
+        self.shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
     }
 
     /// Opens one connection. No network.
@@ -220,6 +230,60 @@ async fn blocking<T: Send + 'static>(
             "opening the state file broke off unexpectedly".to_owned(),
         )),
     }
+}
+
+/// Fails if an address of the command line is that of no calendar in these syncs.
+pub(crate) async fn require_known(
+    store: &dyn Store,
+    syncs: &[SyncConfig],
+    addresses: &[Address],
+) -> Result<(), AppError> {
+    let mut unknown: Vec<&Address> = addresses.iter().collect();
+    for sync in syncs {
+        for state in store.calendars(&sync.name).await? {
+            unknown.retain(|address| **address != state.calendar.address);
+        }
+    }
+    match unknown.first() {
+        None => Ok(()),
+        Some(address) => Err(unknown_address(address, syncs)),
+    }
+}
+
+/// The same for commands that read the roster: it may name the address by now.
+pub(crate) async fn require_asked(
+    engine: &Engine,
+    syncs: &[SyncConfig],
+    addresses: &[Address],
+) -> Result<(), AppError> {
+    let store = engine.store().as_ref();
+    if require_known(store, syncs, addresses).await.is_ok() {
+        return Ok(());
+    }
+    let mut unread = None;
+    for sync in syncs {
+        if let Err(error) = engine.refresh_roster(sync).await {
+            unread = Some(error);
+        }
+    }
+    match (require_known(store, syncs, addresses).await, unread) {
+        (Ok(()), _) => Ok(()),
+        // Whoever gives the roster may well know the address.
+        (Err(_), Some(error)) => Err(error.into()),
+        (Err(unknown), None) => Err(unknown),
+    }
+}
+
+/// What to say of an address that no roster has ever named.
+pub(crate) fn unknown_address(address: &Address, syncs: &[SyncConfig]) -> AppError {
+    let place = match syncs {
+        [one] => format!("the sync `{}`", one.name),
+        _ => "any of the syncs".to_owned(),
+    };
+    AppError::Usage(format!(
+        "no calendar with the address {} is known in {place}; `calbridge status` lists those that are",
+        address.as_str()
+    ))
 }
 
 /// Addresses of the command line.

@@ -3,11 +3,12 @@
 use calbridge_core::engine::SyncConfig;
 use calbridge_core::engine::roster;
 use calbridge_core::model::CalendarKind;
-use calbridge_core::store::{CalendarState, Counts, Left, Store as _, Trouble};
+use calbridge_core::store::sqlite::SqliteStore;
+use calbridge_core::store::{CalendarState, ConnectionTrouble, Counts, Left, Store as _, Trouble};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::session::{Session, addresses};
+use super::session::{Session, addresses, require_known};
 use super::words;
 use crate::cli::StatusArgs;
 use crate::error::AppError;
@@ -16,16 +17,34 @@ use crate::output::{Output, table};
 
 #[derive(Serialize)]
 struct Status {
+    /// The connections of the syncs.
+    connections: Vec<ConnectionStatus>,
     syncs: Vec<SyncStatus>,
+}
+
+#[derive(Serialize)]
+struct ConnectionStatus {
+    connection: String,
+    /// Whether it answered when it was last asked; absent: it was never asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reachable: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reached: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<ConnectionTrouble>,
 }
 
 #[derive(Serialize)]
 struct SyncStatus {
     sync: String,
+    source: String,
+    sink: String,
     /// How many calendars take part.
     active: usize,
     /// How many of them have trouble.
     troubled: usize,
+    /// Of how many of them not every appointment could be read.
+    unreadable: usize,
     /// Sums over all calendars.
     total: Counts,
     calendars: Vec<CalendarStatus>,
@@ -46,6 +65,8 @@ struct CalendarStatus {
     inventoried: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<Trouble>,
+    /// Not every appointment could be read the last time.
+    unreadable: bool,
     counts: Counts,
 }
 
@@ -57,7 +78,11 @@ pub(super) async fn run(
     let syncs = session.syncs(&args.selection)?;
     let only = addresses(&args.selection.calendars)?;
     let store = session.store_to_read().await?;
-    let mut status = Status { syncs: Vec::new() };
+    require_known(&store, &syncs, &only).await?;
+    let mut status = Status {
+        connections: connections(&store, &syncs).await?,
+        syncs: Vec::new(),
+    };
     for sync in &syncs {
         let mut calendars = Vec::new();
         for state in store.calendars(&sync.name).await? {
@@ -65,11 +90,14 @@ pub(super) async fn run(
                 continue;
             }
             let counts = store.counts(&sync.name, &sync.source, state.id).await?;
-            calendars.push(calendar(sync, state, counts));
+            let source = store.source_state(&sync.source, state.id).await?;
+            calendars.push(calendar(sync, state, counts, source.unreadable));
         }
         calendars.sort_by(|a, b| a.address.cmp(&b.address));
         status.syncs.push(SyncStatus {
             sync: sync.name.clone(),
+            source: sync.source.clone(),
+            sink: sync.sink.clone(),
             active: calendars
                 .iter()
                 .filter(|calendar| calendar.takes_part)
@@ -77,6 +105,10 @@ pub(super) async fn run(
             troubled: calendars
                 .iter()
                 .filter(|calendar| calendar.takes_part && calendar.trouble.is_some())
+                .count(),
+            unreadable: calendars
+                .iter()
+                .filter(|calendar| calendar.takes_part && calendar.unreadable)
                 .count(),
             total: total(&calendars),
             calendars,
@@ -86,7 +118,37 @@ pub(super) async fn run(
     Ok(Exit::Success)
 }
 
-fn calendar(sync: &SyncConfig, state: CalendarState, counts: Counts) -> CalendarStatus {
+/// How the connections of these syncs answered last, each once, sources first.
+async fn connections(
+    store: &SqliteStore,
+    syncs: &[SyncConfig],
+) -> Result<Vec<ConnectionStatus>, AppError> {
+    let mut known = store.connections().await?;
+    let mut statuses: Vec<ConnectionStatus> = Vec::new();
+    for name in syncs.iter().flat_map(|sync| [&sync.source, &sync.sink]) {
+        if statuses.iter().any(|status| status.connection == *name) {
+            continue;
+        }
+        let state = known
+            .iter()
+            .position(|state| state.connection == *name)
+            .map(|position| known.swap_remove(position));
+        statuses.push(ConnectionStatus {
+            connection: name.clone(),
+            reachable: state.as_ref().map(|state| state.trouble.is_none()),
+            reached: state.as_ref().and_then(|state| state.reached),
+            trouble: state.and_then(|state| state.trouble),
+        });
+    }
+    Ok(statuses)
+}
+
+fn calendar(
+    sync: &SyncConfig,
+    state: CalendarState,
+    counts: Counts,
+    unreadable: bool,
+) -> CalendarStatus {
     CalendarStatus {
         takes_part: roster::takes_part(&state, &sync.roster),
         address: state.calendar.address.as_str().to_owned(),
@@ -96,6 +158,7 @@ fn calendar(sync: &SyncConfig, state: CalendarState, counts: Counts) -> Calendar
         succeeded: state.succeeded,
         inventoried: state.inventoried,
         trouble: state.trouble,
+        unreadable,
         counts,
     }
 }
@@ -117,10 +180,20 @@ fn total(calendars: &[CalendarStatus]) -> Counts {
 }
 
 fn text(status: &Status, now: Timestamp) -> String {
-    let mut lines = Vec::new();
+    let rows: Vec<Vec<String>> = status
+        .connections
+        .iter()
+        .map(|connection| connection_row(connection, now))
+        .collect();
+    let head = ["CONNECTION", "STATE", "LAST ANSWER", "TROUBLE"];
+    let mut lines = vec![table(&head, &rows), String::new()];
     for sync in &status.syncs {
+        let unreadable = match sync.unreadable {
+            0 => String::new(),
+            some => format!(", {some} with appointments that cannot be read"),
+        };
         lines.push(format!(
-            "Sync `{}`: {} taking part, {} with trouble.",
+            "Sync `{}`: {} taking part, {} with trouble{unreadable}.",
             sync.sync,
             words::count(sync.active, "calendar"),
             sync.troubled
@@ -131,7 +204,7 @@ fn text(status: &Status, now: Timestamp) -> String {
             .map(|calendar| row(calendar, now))
             .collect();
         if rows.is_empty() {
-            lines.push("No calendar is known yet; run `calbridge sync`.".to_owned());
+            lines.push(none_known(status, sync));
         } else {
             let head = [
                 "CALENDAR", "HANDLE", "STATE", "SOURCE", "SINK", "OTHERS'", "WAITING", "UNKNOWN",
@@ -144,18 +217,60 @@ fn text(status: &Status, now: Timestamp) -> String {
     lines.join("\n")
 }
 
+/// Why no calendar is known.
+fn none_known(status: &Status, sync: &SyncStatus) -> String {
+    let troubled = status.connections.iter().find(|connection| {
+        connection.trouble.is_some()
+            && (connection.connection == sync.source || connection.connection == sync.sink)
+    });
+    match troubled {
+        Some(connection) => format!(
+            "No calendar is known yet: `{}` is in trouble, see above; `calbridge check` tries it anew.",
+            connection.connection
+        ),
+        None => "No calendar is known yet; run `calbridge sync`.".to_owned(),
+    }
+}
+
+fn connection_row(connection: &ConnectionStatus, now: Timestamp) -> Vec<String> {
+    let state = match (&connection.trouble, connection.reachable) {
+        (Some(trouble), _) => format!(
+            "{} (for {})",
+            words::connection(trouble.kind),
+            length(trouble.since, now)
+        ),
+        (None, Some(_)) => "reachable".to_owned(),
+        (None, None) => "not asked yet".to_owned(),
+    };
+    vec![
+        connection.connection.clone(),
+        state,
+        connection
+            .reached
+            .map_or_else(|| "never".to_owned(), |at| ago(at, now)),
+        connection
+            .trouble
+            .as_ref()
+            .map(|trouble| words::trouble(&trouble.code, &trouble.message))
+            .unwrap_or_default(),
+    ]
+}
+
 fn row(calendar: &CalendarStatus, now: Timestamp) -> Vec<String> {
     let state = match (&calendar.left, calendar.takes_part) {
-        (Some(left), _) => format!("left ({})", left.code),
+        (Some(left), _) => format!("parked ({})", left.code),
         (None, true) => "active".to_owned(),
         (None, false) => "denied".to_owned(),
     };
     let counts = &calendar.counts;
-    let trouble = calendar
-        .trouble
-        .as_ref()
-        .map(|trouble| format!("[{}] {}", trouble.code, trouble.message))
-        .unwrap_or_default();
+    let trouble = match &calendar.trouble {
+        Some(trouble) => words::trouble(&trouble.code, &trouble.message),
+        None if calendar.unreadable => {
+            "some of its appointments cannot be read and are left as they are; the log of the last full reading names them"
+                .to_owned()
+        }
+        None => String::new(),
+    };
     let mut row = vec![calendar.address.clone(), calendar.handle.clone(), state];
     row.extend(
         [
@@ -178,13 +293,17 @@ fn row(calendar: &CalendarStatus, now: Timestamp) -> Vec<String> {
     row
 }
 
-/// How long ago, roughly.
 fn ago(at: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(at).as_secs().max(0);
+    format!("{} ago", length(at, now))
+}
+
+/// How long it is from one instant to another, roughly.
+fn length(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).as_secs().max(0);
     match seconds {
-        0..120 => format!("{seconds} s ago"),
-        120..7200 => format!("{} min ago", seconds / 60),
-        7200..172_800 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} days ago", seconds / 86_400),
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }

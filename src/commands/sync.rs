@@ -6,7 +6,7 @@ use calbridge_core::engine::{
 };
 use serde::Serialize;
 
-use super::session::{Session, addresses};
+use super::session::{Session, addresses, require_asked};
 use super::words;
 use crate::cli::SyncArgs;
 use crate::error::AppError;
@@ -59,6 +59,7 @@ pub(super) async fn run(
         calendars: addresses(&args.selection.calendars)?,
     };
     let engine = session.engine(syncs.clone()).await?;
+    require_asked(&engine, &syncs, &options.calendars).await?;
     let bars = Bars::new(output.json);
     let mut reports = Vec::new();
     let mut failed: Vec<(String, AppError)> = Vec::new();
@@ -75,8 +76,12 @@ pub(super) async fn run(
                     .await
             }
         };
+        engine.note_roster(sync, &result).await?;
         match result {
-            Ok(report) => reports.push(report),
+            Ok(report) => {
+                engine.note_outcomes(sync, &report.calendars).await?;
+                reports.push(report);
+            }
             Err(error) => failed.push((sync.name.clone(), error.into())),
         }
         if session.shutdown.is_cancelled() {
@@ -93,7 +98,7 @@ pub(super) async fn run(
         syncs: reports,
         failed: Failed::of(failed),
     };
-    output.show(&report, || text(&report))?;
+    output.show(&report, || text(&report, exit))?;
     Ok(exit)
 }
 
@@ -126,8 +131,11 @@ fn exit(reports: &[SyncReport], failed: &[(String, AppError)], stopped: bool) ->
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, exit: Exit) -> String {
     let mut lines = Vec::new();
+    if exit == Exit::Interrupted {
+        lines.push(words::INTERRUPTED.to_owned());
+    }
     for sync in &report.syncs {
         lines.push(format!(
             "Sync `{}`: {}, {}.",
@@ -180,7 +188,7 @@ fn row(outcome: &CalendarOutcome) -> Vec<String> {
     let trouble = outcome
         .failed
         .as_ref()
-        .map(|failure| format!("[{}] {}", failure.code, failure.message))
+        .map(|failure| words::trouble(&failure.code, &failure.message))
         .unwrap_or_default();
     vec![
         outcome.calendar.address.as_str().to_owned(),

@@ -1,9 +1,10 @@
 //! The engine's findings in words.
 
-use calbridge_core::connector::{Op, Severity};
+use calbridge_core::connector::{ErrorKind, Op, Severity};
 use calbridge_core::engine::decide::Reason;
 use calbridge_core::engine::project::Absence;
 use calbridge_core::model::EventTime;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// "1 calendar", "2 calendars".
@@ -11,6 +12,34 @@ pub(super) fn count(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
 }
+
+/// "once", "twice", "3 times".
+pub(super) fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        many => format!("{many} times"),
+    }
+}
+
+/// An instant by the clocks of `zone`, in whole seconds, with what the zone is called then.
+pub(super) fn at(instant: Timestamp, zone: &TimeZone) -> String {
+    let zoned = instant.to_zoned(zone.clone());
+    zoned.strftime("%F %H:%M:%S %Z").to_string()
+}
+
+/// What went wrong, with its code, once.
+pub(super) fn trouble(code: &str, message: &str) -> String {
+    let mark = format!("[{code}]");
+    if message.contains(&mark) {
+        message.to_owned()
+    } else {
+        format!("{message} {mark}")
+    }
+}
+
+/// What stands before what was done, if that is not all.
+pub(super) const INTERRUPTED: &str = "Interrupted before all was done; the next run goes on where this one stopped. What was done until then:";
 
 /// What is written.
 pub(super) fn op(op: Op) -> &'static str {
@@ -82,6 +111,20 @@ pub(super) fn time(time: &EventTime, zone: &TimeZone) -> String {
             }
         }
         _ => "at a time of a kind that this version does not know".to_owned(),
+    }
+}
+
+/// How a connection is, that is in trouble of this kind.
+pub(super) fn connection(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Config => "wrongly configured",
+        ErrorKind::Auth => "sign-in refused",
+        ErrorKind::Permission => "not allowed",
+        ErrorKind::NotFound => "not found there",
+        ErrorKind::Throttled => "asks to slow down",
+        ErrorKind::Transient => "out of reach",
+        ErrorKind::Protocol => "answers unexpectedly",
+        _ => "in trouble",
     }
 }
 

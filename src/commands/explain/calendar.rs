@@ -7,6 +7,7 @@ use calbridge_core::model::{Address, CalendarRef};
 use calbridge_core::store::CalendarState;
 
 use super::super::session::Session;
+use super::super::words;
 use super::{Point, bad, good};
 use crate::config::ConnectionConfig;
 
@@ -18,6 +19,7 @@ pub(super) fn points(
     session: &Session,
 ) -> Vec<Point> {
     let mut points = Vec::new();
+    let at = |instant| words::at(instant, &session.zone(sync));
     if sync.roster.deny.contains(address) {
         points.push(bad(
             "the deny list (`roster.deny`) names it: it is not read, and what was recorded stays as it is",
@@ -50,22 +52,25 @@ pub(super) fn points(
         };
         points.push(bad(format!(
             "it does not take part since {}: {why} [{}]; {then}",
-            left.since, left.code
+            at(left.since),
+            left.code
         )));
     }
     match (&state.trouble, state.succeeded) {
         (Some(trouble), _) => points.push(bad(format!(
-            "it has had trouble {} times in a row, since {}: [{}] {}",
-            trouble.times, trouble.since, trouble.code, trouble.message
+            "it has had trouble since {} ({} in a row): {}",
+            at(trouble.since),
+            words::times(trouble.times),
+            words::trouble(&trouble.code, &trouble.message)
         ))),
-        (None, Some(at)) => {
-            let ago = session.clock.now().duration_since(at);
+        (None, Some(succeeded)) => {
+            let ago = session.clock.now().duration_since(succeeded);
             let late = sync
                 .schedule
                 .interval
                 .checked_mul(10)
                 .is_some_and(|long| ago > long);
-            let text = format!("both sides were brought together at {at}");
+            let text = format!("both sides were brought together at {}", at(succeeded));
             points.push(if late {
                 bad(format!("{text}, long ago: is calbridge running?"))
             } else {
@@ -77,17 +82,18 @@ pub(super) fn points(
     points
 }
 
-/// What the systems themselves say about the calendar now.
+/// What the systems themselves say about the calendar now, and whether the roster names it.
 pub(super) async fn live(
     session: &Session,
     sync: &SyncConfig,
     address: &Address,
     state: Option<&CalendarState>,
-) -> Vec<Point> {
+) -> (Vec<Point>, bool) {
     let mut points = Vec::new();
+    let mut named = false;
     let find = |name: &str| session.config.connections.get(name);
     let (Some(source), Some(sink)) = (find(&sync.source), find(&sync.sink)) else {
-        return points;
+        return (points, named);
     };
     let giver = match sync.roster.from {
         RosterFrom::Source => Some(source),
@@ -98,7 +104,9 @@ pub(super) async fn live(
             .find(|connection| connection.capabilities.roster),
     };
     if let Some(giver) = giver {
-        points.extend(in_roster(session, giver, address).await);
+        let (said, is_named) = in_roster(session, giver, address).await;
+        points.push(said);
+        named = is_named;
     }
     let calendar = match state {
         Some(state) => Some(state.calendar.clone()),
@@ -107,15 +115,17 @@ pub(super) async fn live(
     if let Some(calendar) = calendar {
         points.extend(readable(session, source, calendar).await);
     }
-    points
+    (points, named)
 }
 
-async fn in_roster(session: &Session, giver: &ConnectionConfig, address: &Address) -> Vec<Point> {
+async fn in_roster(
+    session: &Session,
+    giver: &ConnectionConfig,
+    address: &Address,
+) -> (Point, bool) {
     let failed = |error: Error| {
-        vec![bad(format!(
-            "the roster of `{}` cannot be read now: {error}",
-            giver.name
-        ))]
+        let text = format!("the roster of `{}` cannot be read now: {error}", giver.name);
+        (bad(text), false)
     };
     let open = match session.open(giver) {
         Ok(open) => open,
@@ -130,23 +140,26 @@ async fn in_roster(session: &Session, giver: &ConnectionConfig, address: &Addres
         .iter()
         .find(|skipped| skipped.address.trim().to_lowercase() == address.folded());
     if let Some(skipped) = skipped {
-        return vec![bad(format!(
-            "`{}` lists it in a way that cannot be used: [{}] {}",
-            giver.name, skipped.code, skipped.reason
-        ))];
+        let text = format!(
+            "`{}` lists it in a way that cannot be used: {}",
+            giver.name,
+            words::trouble(&skipped.code, &skipped.reason)
+        );
+        return (bad(text), true);
     }
     let named = roster
         .entries
         .iter()
         .any(|entry| entry.calendar.address == *address);
-    vec![if named {
+    let said = if named {
         good(format!("the roster of `{}` names it now", giver.name))
     } else {
         bad(format!(
             "the roster of `{}` does not name it now; set it up there under just this address",
             giver.name
         ))
-    }]
+    };
+    (said, named)
 }
 
 async fn readable(

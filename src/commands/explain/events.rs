@@ -6,6 +6,7 @@ use calbridge_core::engine::{Row, Rules, SyncConfig, basis};
 use calbridge_core::store::sqlite::SqliteStore;
 use calbridge_core::store::{CalendarState, DecisionRecord, Store as _};
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::super::session::Session;
 use super::super::words;
@@ -19,9 +20,19 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    pub(super) fn read(text: &str) -> Self {
-        text.parse()
-            .map_or_else(|_| Self::Id(text.trim().to_owned()), Self::Day)
+    /// # Errors
+    /// What looks like a day and is none would else be looked for as an id, and never be found.
+    pub(super) fn read(text: &str) -> Result<Self, AppError> {
+        let text = text.trim();
+        if let Ok(day) = text.parse() {
+            return Ok(Self::Day(day));
+        }
+        if looks_like_a_day(text) {
+            return Err(AppError::Usage(format!(
+                "`{text}` is not a date; write one such as 2026-11-24"
+            )));
+        }
+        Ok(Self::Id(text.to_owned()))
     }
 
     fn matches(&self, row: &Row, rules: &Rules) -> bool {
@@ -44,6 +55,15 @@ impl Wanted {
             }
         }
     }
+}
+
+/// Three short numbers, however they are divided.
+fn looks_like_a_day(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(['-', '/', '.']).collect();
+    parts.len() == 3
+        && parts.iter().all(|part| {
+            (1..=4).contains(&part.len()) && part.chars().all(|digit| digit.is_ascii_digit())
+        })
 }
 
 /// The appointments that are wanted.
@@ -91,8 +111,11 @@ pub(super) async fn events(
             on_sink: row.sink.state,
             next: next(&decision.intent).to_owned(),
             why: words::reason(decision.reason).to_owned(),
-            notes: notes(row),
-            history: history.iter().map(past).collect(),
+            notes: notes(row, &rules.zone),
+            history: history
+                .iter()
+                .map(|record| past(record, &rules.zone))
+                .collect(),
         });
     }
     Ok(events)
@@ -123,45 +146,53 @@ fn next(intent: &Intent) -> &'static str {
     }
 }
 
-fn notes(row: &Row) -> Vec<String> {
+fn notes(row: &Row, zone: &TimeZone) -> Vec<String> {
+    let at = |instant| words::at(instant, zone);
     let mut notes = Vec::new();
     if let Some(dead) = &row.dead {
         notes.push(format!(
-            "refused for good at {} ({}): [{}] {}",
-            dead.at,
+            "refused for good at {} ({}): {}",
+            at(dead.at),
             words::op(dead.op),
-            dead.code,
-            dead.message
+            words::trouble(&dead.code, &dead.message)
         ));
     }
     if let Some(retry) = &row.retry {
         notes.push(format!(
-            "did not go through {} times [{}]; tried again from {} on",
-            retry.tries, retry.code, retry.not_before
+            "did not go through {} [{}]; tried again from {} on",
+            words::times(retry.tries),
+            retry.code,
+            at(retry.not_before)
         ));
     }
     if let Some(attempt) = &row.attempt {
         notes.push(format!(
             "a write ({}) was sent at {} and not answered",
             words::op(attempt.op),
-            attempt.at
+            at(attempt.at)
         ));
     }
     if let Some(since) = row.held_since {
         notes.push(match row.approved {
-            Some(at) if at >= since => format!("a held delete was approved at {at}"),
-            _ => {
-                format!("the guard holds its delete since {since}: unusually many deletes at once")
+            Some(approved) if approved >= since => {
+                format!("a held delete was approved at {}", at(approved))
             }
+            _ => format!(
+                "the guard holds its delete since {}: unusually many deletes at once",
+                at(since)
+            ),
         });
     }
-    if let Some(at) = row.sink.acknowledged {
-        notes.push(format!("the other side last acknowledged a write at {at}"));
+    if let Some(acknowledged) = row.sink.acknowledged {
+        notes.push(format!(
+            "the other side last acknowledged a write at {}",
+            at(acknowledged)
+        ));
     }
     notes
 }
 
-fn past(record: &DecisionRecord) -> String {
+fn past(record: &DecisionRecord, zone: &TimeZone) -> String {
     let outcome = record
         .outcome
         .as_ref()
@@ -169,7 +200,7 @@ fn past(record: &DecisionRecord) -> String {
         .unwrap_or_default();
     format!(
         "{} {}, because {}{outcome}",
-        record.at,
+        words::at(record.at, zone),
         next(&record.decision.intent),
         words::reason(record.decision.reason)
     )

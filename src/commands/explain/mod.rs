@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use self::calendar::{live, points};
 use self::events::{Wanted, events};
-use super::session::Session;
+use super::session::{Session, unknown_address};
 use crate::cli::ExplainArgs;
 use crate::error::AppError;
 use crate::exit::Exit;
@@ -20,6 +20,8 @@ use crate::output::Output;
 #[derive(Serialize)]
 struct Explanation {
     address: String,
+    /// Whether a roster names it or ever did, or a list of the configuration.
+    known: bool,
     syncs: Vec<SyncExplanation>,
 }
 
@@ -84,9 +86,11 @@ pub(super) async fn run(
             args.address
         ))
     })?;
+    let wanted = args.event.as_deref().map(Wanted::read).transpose()?;
     let store = session.store_to_read().await?;
     let mut explanation = Explanation {
         address: address.as_str().to_owned(),
+        known: false,
         syncs: Vec::new(),
     };
     for sync in &session.config.syncs {
@@ -95,14 +99,17 @@ pub(super) async fn run(
             .await?
             .into_iter()
             .find(|state| state.calendar.address == address);
+        explanation.known |= state.is_some()
+            || sync.roster.deny.contains(&address)
+            || sync.roster.allow.contains(&address);
         let mut calendar = points(sync, &address, state.as_ref(), &session);
         if !args.offline {
-            calendar.extend(live(&session, sync, &address, state.as_ref()).await);
+            let (said, named) = live(&session, sync, &address, state.as_ref()).await;
+            calendar.extend(said);
+            explanation.known |= named;
         }
-        let events = match (&state, &args.event) {
-            (Some(state), Some(event)) => {
-                events(&session, &store, sync, state, &Wanted::read(event)).await?
-            }
+        let events = match (&state, &wanted) {
+            (Some(state), Some(wanted)) => events(&session, &store, sync, state, wanted).await?,
             _ => Vec::new(),
         };
         if let Some(state) = &state
@@ -112,8 +119,8 @@ pub(super) async fn run(
                 "not every appointment of this calendar could be read the last time; what is known of them is kept, and the log of that reading tells why",
             ));
         }
-        if let (Some(_), Some(event), true) = (&state, &args.event, events.is_empty()) {
-            calendar.push(bad(unknown(&session, sync, &Wanted::read(event))));
+        if let (Some(_), Some(wanted), true) = (&state, &wanted, events.is_empty()) {
+            calendar.push(bad(unknown(&session, sync, wanted)));
         }
         explanation.syncs.push(SyncExplanation {
             sync: sync.name.clone(),
@@ -121,8 +128,14 @@ pub(super) async fn run(
             events,
         });
     }
-    output.show(&explanation, || text(&explanation))?;
-    Ok(Exit::Success)
+    let unknown = (!explanation.known).then(|| unknown_address(&address, &session.config.syncs));
+    output.show(&explanation, || {
+        let unknown = unknown
+            .as_ref()
+            .map(|error| format!("Not known: {error}.\n"));
+        unknown.unwrap_or_default() + &text(&explanation)
+    })?;
+    Ok(unknown.map_or(Exit::Success, |error| error.exit()))
 }
 
 fn good(text: impl Into<String>) -> Point {
