@@ -155,7 +155,19 @@ fn react(code: &str, charged: Charged, scope: Scope) -> Option<(ErrorKind, Scope
         | "ErrorBatchProcessingStopped"
         | "ErrorNoRespondingCASInDestinationSite"
         | "ErrorProxyRequestNotAllowed"
-        | "ErrorCrossSiteRequest" => (
+        | "ErrorCrossSiteRequest"
+        | "ErrorTooManyObjectsOpened"
+        | "ErrorClientDisconnected"
+        | "ErrorRequestAborted"
+        | "ErrorMailboxLogonFailed"
+        | "ErrorDataSourceOperation"
+        | "ErrorProxyCallFailed"
+        | "ErrorProxyRequestProcessingFailed"
+        | "ErrorProxyServiceDiscoveryFailed"
+        | "ErrorProxyTokenExpired"
+        | "ErrorProxySoapException"
+        | "ErrorServiceDiscoveryFailed"
+        | "ErrorNoApplicableProxyCASServersAvailable" => (
             ErrorKind::Transient,
             scope,
             "Exchange could not do it now; it is tried again",
@@ -169,6 +181,21 @@ fn react(code: &str, charged: Charged, scope: Scope) -> Option<(ErrorKind, Scope
             ErrorKind::NotFound,
             Scope::Calendar,
             "the mailbox's account is disabled; nothing of it is deleted on the other side",
+        ),
+        "ErrorPasswordExpired" | "ErrorPasswordChangeRequired" => (
+            ErrorKind::Auth,
+            Scope::Connection,
+            "the password of the service account has expired or must be changed; set a new one in the directory, and in the secret that `auth` refers to",
+        ),
+        "ErrorCallerIsInvalidADAccount" => (
+            ErrorKind::Permission,
+            Scope::Connection,
+            "Exchange does not take the service account for one of its directory; check `auth`",
+        ),
+        "ErrorInvalidSmtpAddress" | "ErrorMissingExchangePrincipal" | "ErrorInvalidMailbox" => (
+            ErrorKind::NotFound,
+            Scope::Calendar,
+            "Exchange makes no mailbox of this address; correct the roster",
         ),
         "ErrorMailboxConfiguration" | "ErrorMissingEmailAddress" => (
             ErrorKind::NotFound,

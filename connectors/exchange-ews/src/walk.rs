@@ -11,8 +11,13 @@ use crate::source::Inner;
 /// The most pages of one walk: far more than any mailbox has items for.
 const MAX_PAGES: usize = 20_000;
 
-/// After so many pages in a row without a change, none of them the last, the server is going round in circles.
-const MAX_EMPTY_PAGES: usize = 3;
+/// After so many pages in a row without a change and without another state, none of them the last, the server is
+/// going round in circles.
+const MAX_STILL_PAGES: usize = 3;
+
+/// After so many pages in a row without a change it is going nowhere, whatever its states say. Some are honest: a
+/// page of changes of which none concerns us is empty.
+const MAX_EMPTY_PAGES: usize = 200;
 
 /// How many masters of a walk are remembered.
 const MASTERS: usize = 4;
@@ -28,6 +33,8 @@ pub(crate) struct Walk {
     pub(crate) pages: usize,
     /// How many of the last ones were empty.
     empty: usize,
+    /// How many of the last ones were empty and gave the state that was known.
+    still: usize,
     /// Whether it goes on from a bookmark, which may be no longer good.
     resumed: bool,
 }
@@ -39,6 +46,7 @@ impl Walk {
             masters: Vec::new(),
             pages: 0,
             empty: 0,
+            still: 0,
             resumed,
         }
     }
@@ -157,7 +165,8 @@ impl Inner {
     }
 
     async fn walk_page(&self, request: &ChangesRequest, walk: &mut Walk) -> Result<bool> {
-        if walk.pages >= MAX_PAGES || walk.empty >= MAX_EMPTY_PAGES {
+        if walk.pages >= MAX_PAGES || walk.empty >= MAX_EMPTY_PAGES || walk.still >= MAX_STILL_PAGES
+        {
             return Err(Error::new(
                 ErrorKind::Protocol,
                 Scope::Calendar,
@@ -177,13 +186,12 @@ impl Inner {
             .includes_last
             .ok_or_else(|| WireError::Missing("IncludesLastItemInRange").of("SyncFolderItems"))?;
         walk.take(&page);
+        let empty = page.changes.is_empty();
+        let still = empty && walk.mark.state == next;
         walk.mark.state = next;
         walk.pages += 1;
-        walk.empty = if page.changes.is_empty() {
-            walk.empty + 1
-        } else {
-            0
-        };
+        walk.empty = if empty { walk.empty + 1 } else { 0 };
+        walk.still = if still { walk.still + 1 } else { 0 };
         // Some servers say "last" on a full page although more is pending.
         Ok(last && page.changes.len() < SYNC_PAGE)
     }

@@ -7,7 +7,7 @@ use calbridge_core::connector::Cursor;
 use calbridge_core::model::{CalendarRef, ItemRef};
 use support::script::{
     SILENCE, Script, ZONE, created, deleted, envelope, err, failure, folder, found, got, item,
-    master, success, sync,
+    master, page, success, sync,
 };
 use support::{ANNA, after, open, read, request, settings, window, winter};
 
@@ -406,4 +406,62 @@ async fn items_without_ids_are_not_asked_for_and_spoil_no_others() {
     for (id, _, error) in &feed.unreadable {
         assert_eq!((id, error.code.as_str()), (&None, "ews.item.id"));
     }
+}
+
+#[tokio::test]
+async fn pages_without_changes_that_lead_on_are_walked_through() {
+    let server = Script::start(move |body, number| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            let state = format!("s{number}");
+            return match number {
+                0..20 => page(&state, "", false),
+                _ => sync(&state, &created("I", "Single")),
+            };
+        }
+        found(&[single("I")])
+    })
+    .await;
+    let connection = server.connect();
+    let feed = read(connection.as_ref(), request(ANNA, winter())).await;
+    assert_eq!(feed.unwrap().events.len(), 1);
+    let server = Script::start(move |body, number| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        page(&format!("s{number}"), "", false)
+    })
+    .await;
+    let feed = read(server.connect().as_ref(), request(ANNA, winter())).await;
+    assert_eq!(feed.unwrap_err().code, "ews.sync.endless");
+    assert!(server.requests() < 300);
+}
+
+#[tokio::test]
+async fn elements_without_content_are_as_good_as_none() {
+    let empty = "<t:RecurrenceId/><t:OriginalStart></t:OriginalStart><t:LastModifiedTime/><t:IsCancelled/><t:StartWallClock/><t:EndWallClock> </t:EndWallClock><t:DateTimeReceived/>";
+    let full = single("I").replace("<t:UID>", &format!("{empty}<t:UID>"));
+    let bad = single("J").replace("<t:Start>2026-12-02T08:00:00Z</t:Start>", "<t:Start/>");
+    let server = Script::start(move |body, _| {
+        if body.contains("GetFolder") {
+            return folder("F");
+        }
+        if body.contains("<m:SyncFolderItems>") {
+            return sync("s1", "");
+        }
+        if body.contains("GetItem") {
+            return got(std::slice::from_ref(&bad));
+        }
+        found(&[full.clone(), bad.clone()])
+    })
+    .await;
+    let feed = read(server.connect().as_ref(), request(ANNA, winter()))
+        .await
+        .unwrap();
+    assert_eq!(feed.events.len(), 1, "{:?}", feed.unreadable);
+    let (id, _, error) = &feed.unreadable[0];
+    assert_eq!(id.as_deref(), Some("J"));
+    assert_eq!(error.code, "ews.item.times", "it says what is missing");
 }

@@ -1,7 +1,7 @@
 //! One calendar item, property by property.
 
 use super::recurrence::recurrence;
-use super::values::{boolean, time, trimmed};
+use super::values::{boolean_if_any, time, time_if_any, trimmed};
 use super::zone::definition;
 use super::{Exception, FreeBusy, Item, ItemType, WireTime};
 use crate::error::WireError;
@@ -32,46 +32,50 @@ pub(super) fn field(pull: &mut Pull<'_>, open: &Open, item: &mut Item) -> Result
     match open.name.as_str() {
         "ItemId" => take_id(open, item),
         "ParentFolderId" => item.folder = open.attribute("Id").map(str::to_owned),
-        "ItemClass" => item.class = Some(trimmed(pull)?),
+        "ItemClass" => item.class = Some(trimmed(pull)?).filter(|class| !class.is_empty()),
         "Subject" => item.subject = Some(pull.text()?),
-        "Sensitivity" => item.sensitivity = Some(trimmed(pull)?),
+        "Sensitivity" => {
+            item.sensitivity = Some(trimmed(pull)?).filter(|sensitivity| !sensitivity.is_empty());
+        }
         "Body" => item.body = Some(pull.text()?),
         "Categories" => item.categories = Some(strings(pull)?),
         "LastModifiedTime" => {
-            if let WireTime::Instant(at) = time(pull, "LastModifiedTime")? {
+            if let Some(WireTime::Instant(at)) = time_if_any(pull, "LastModifiedTime")? {
                 item.modified = Some(at);
             }
         }
         "ExtendedProperty" => extended(pull, item)?,
         "UID" => item.uid = Some(trimmed(pull)?).filter(|uid| !uid.is_empty()),
-        "RecurrenceId" => item.recurrence_id = Some(time(pull, "RecurrenceId")?),
-        "OriginalStart" => item.original_start = Some(time(pull, "OriginalStart")?),
-        "Start" => item.start = Some(time(pull, "Start")?),
-        "End" => item.end = Some(time(pull, "End")?),
-        "StartWallClock" => item.start_wall = Some(time(pull, "StartWallClock")?),
-        "EndWallClock" => item.end_wall = Some(time(pull, "EndWallClock")?),
-        "IsAllDayEvent" => item.all_day = Some(boolean(&trimmed(pull)?, "IsAllDayEvent")?),
-        "IsCancelled" => item.cancelled = Some(boolean(&trimmed(pull)?, "IsCancelled")?),
+        "RecurrenceId" => item.recurrence_id = time_if_any(pull, "RecurrenceId")?,
+        "OriginalStart" => item.original_start = time_if_any(pull, "OriginalStart")?,
+        "Start" => item.start = time_if_any(pull, "Start")?,
+        "End" => item.end = time_if_any(pull, "End")?,
+        "StartWallClock" => item.start_wall = time_if_any(pull, "StartWallClock")?,
+        "EndWallClock" => item.end_wall = time_if_any(pull, "EndWallClock")?,
+        "IsAllDayEvent" => item.all_day = boolean_if_any(pull, "IsAllDayEvent")?,
+        "IsCancelled" => item.cancelled = boolean_if_any(pull, "IsCancelled")?,
         "Location" => item.location = Some(pull.text()?),
         "LegacyFreeBusyStatus" => {
-            item.free_busy = Some(match trimmed(pull)?.as_str() {
-                "Free" => FreeBusy::Free,
-                "Tentative" => FreeBusy::Tentative,
-                "Busy" => FreeBusy::Busy,
-                "OOF" => FreeBusy::Oof,
-                "WorkingElsewhere" => FreeBusy::WorkingElsewhere,
-                "NoData" => FreeBusy::NoData,
-                _ => FreeBusy::Other,
-            });
+            item.free_busy = match trimmed(pull)?.as_str() {
+                "" => None,
+                "Free" => Some(FreeBusy::Free),
+                "Tentative" => Some(FreeBusy::Tentative),
+                "Busy" => Some(FreeBusy::Busy),
+                "OOF" => Some(FreeBusy::Oof),
+                "WorkingElsewhere" => Some(FreeBusy::WorkingElsewhere),
+                "NoData" => Some(FreeBusy::NoData),
+                _ => Some(FreeBusy::Other),
+            };
         }
         "CalendarItemType" => {
-            item.item_type = Some(match trimmed(pull)?.as_str() {
-                "Single" => ItemType::Single,
-                "Occurrence" => ItemType::Occurrence,
-                "Exception" => ItemType::Exception,
-                "RecurringMaster" => ItemType::RecurringMaster,
-                _ => ItemType::Other,
-            });
+            item.item_type = match trimmed(pull)?.as_str() {
+                "" => None,
+                "Single" => Some(ItemType::Single),
+                "Occurrence" => Some(ItemType::Occurrence),
+                "Exception" => Some(ItemType::Exception),
+                "RecurringMaster" => Some(ItemType::RecurringMaster),
+                _ => Some(ItemType::Other),
+            };
         }
         "StartTimeZoneId" => {
             item.zone_id = Some(trimmed(pull)?).filter(|id| !id.is_empty());

@@ -23,6 +23,33 @@ pub(super) fn time(pull: &mut Pull<'_>, what: &'static str) -> Result<WireTime, 
     wire_time(&trimmed(pull)?).ok_or(WireError::Value(what))
 }
 
+/// As [`time`]; an element without content is as good as none.
+pub(super) fn time_if_any(
+    pull: &mut Pull<'_>,
+    what: &'static str,
+) -> Result<Option<WireTime>, WireError> {
+    if_any(pull, |text| wire_time(text).ok_or(WireError::Value(what)))
+}
+
+/// As [`boolean`]; an element without content is as good as none.
+pub(super) fn boolean_if_any(
+    pull: &mut Pull<'_>,
+    what: &'static str,
+) -> Result<Option<bool>, WireError> {
+    if_any(pull, |text| boolean(text, what))
+}
+
+fn if_any<T>(
+    pull: &mut Pull<'_>,
+    read: impl Fn(&str) -> Result<T, WireError>,
+) -> Result<Option<T>, WireError> {
+    let text = trimmed(pull)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    read(&text).map(Some)
+}
+
 /// Reads `xs:dateTime` with `Z`, with an offset (with or without colon) or with neither, and any number of
 /// fraction digits.
 pub(super) fn wire_time(text: &str) -> Option<WireTime> {
