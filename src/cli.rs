@@ -256,9 +256,17 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SandboxCommand {
     /// An Exchange server (EWS) that the account `svc-calbridge` with the password `sandbox` may read.
+    #[command(after_long_help = kinds(calbridge_sandbox::exchange::FAULT_KINDS))]
     Exchange(SandboxArgs),
     /// Jobcenter Planner's external calendar service.
+    #[command(after_long_help = kinds(calbridge_sandbox::planner::FAULT_KINDS))]
     Planner(PlannerArgs),
+}
+
+/// What `--fault` can ask for.
+#[cfg(feature = "sandbox")]
+fn kinds(own: &[calbridge_sandbox::fault::Kind]) -> String {
+    format!("Kinds of faults:\n{}", calbridge_sandbox::fault::table(own))
 }
 
 /// Arguments of `sandbox`.
@@ -271,8 +279,8 @@ pub(crate) struct SandboxArgs {
     /// A folder with one ADDRESS.ics per mailbox.
     #[arg(long, value_name = "DIR")]
     pub(crate) seed: Option<PathBuf>,
-    /// Something that goes wrong: OPERATION@MAILBOX#NTH*COUNT=KIND:ARGUMENT, of which only OPERATION and KIND are needed. May be given several
-    /// times.
+    /// Something that goes wrong: OPERATION@MAILBOX#NTH*COUNT=KIND:ARGUMENT, of which only OPERATION (* for all) and KIND are needed. `--help`
+    /// lists the kinds. May be given several times.
     #[arg(long, value_name = "SPEC")]
     pub(crate) fault: Vec<String>,
 }

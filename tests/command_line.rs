@@ -123,6 +123,34 @@ fn a_missing_configuration_says_what_to_do() {
     );
 }
 
+/// Every kind of fault can be found out without the source code.
+#[test]
+#[cfg(feature = "sandbox")]
+fn the_sandbox_names_every_kind_of_fault() {
+    use calbridge_sandbox::{exchange, fault, planner};
+
+    for (server, own) in [
+        ("exchange", exchange::FAULT_KINDS),
+        ("planner", planner::FAULT_KINDS),
+    ] {
+        let help = text(&["sandbox", server, "--help"]);
+        let (_, list) = help.split_once("Kinds of faults:").unwrap();
+        let wrong = calbridge(&["sandbox", server, "--fault", "*=frobnicate"]);
+        assert_eq!(wrong.status.code(), Some(2));
+        let refused = String::from_utf8(wrong.stderr).unwrap();
+        for kind in own.iter().chain(fault::TRANSPORT_KINDS) {
+            let line = list
+                .lines()
+                .find(|line| line.split_whitespace().next() == Some(kind.form));
+            assert!(
+                line.is_some_and(|line| line.contains(kind.meaning)),
+                "{kind:?}"
+            );
+            assert!(refused.contains(kind.form), "{kind:?}: {refused}");
+        }
+    }
+}
+
 /// The page about commands has a heading for each of them.
 #[test]
 #[cfg(feature = "sandbox")]

@@ -12,19 +12,9 @@
 //! - `#NTH`: the first matching call that is struck, counted from 1. Default 1.
 //! - `*COUNT`: how many matching calls are struck from there on; `*all` means without end.
 //!   Default 1.
-//! - `KIND`: a [`TransportFault`] in the table below, or the name of a fault of the protocol,
-//!   which each server explains ([`PlannerFault`](crate::planner::PlannerFault) for Planner).
-//!
-//! | kind | what happens |
-//! |---|---|
-//! | `delay:MS` | the answer comes after so many milliseconds |
-//! | `reset-before`, `reset-after` | TCP reset, before or after the request was processed |
-//! | `close-before`, `close-after` | orderly end of the connection without an answer |
-//! | `hang-before`, `hang-after` | no answer until the client gives up |
-//! | `truncate:BYTES` | processed; the body is cut after so many bytes |
-//! | `status:CODE`, `status-after:CODE` | an HTTP status with a short page, before or after processing |
-//! | `raw:TEXT` | processed; these bytes instead of an HTTP answer (`\r`, `\n`, `\\` are understood) |
-//! | `twice` | processed; the answer is sent twice on one connection |
+//! - `KIND`: one of [`TRANSPORT_KINDS`], or of the server's own
+//!   ([`exchange::FAULT_KINDS`](crate::exchange::FAULT_KINDS),
+//!   [`planner::FAULT_KINDS`](crate::planner::FAULT_KINDS)).
 //!
 //! ```
 //! use calbridge_sandbox::fault::{Fault, FaultKind, TransportFault};
@@ -48,6 +38,105 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::server::{Reply, Response};
+
+/// A kind of fault, as it is written, and what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// The name, with what follows it: `delay:MS`; in brackets what may be left out.
+    pub form: &'static str,
+    /// What happens.
+    pub meaning: &'static str,
+}
+
+impl Kind {
+    pub(crate) const fn new(form: &'static str, meaning: &'static str) -> Self {
+        Self { form, meaning }
+    }
+
+    /// The name alone.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.form
+            .split_once([':', '['])
+            .map_or(self.form, |(name, _)| name)
+    }
+}
+
+/// What every server can be made to do.
+pub const TRANSPORT_KINDS: &[Kind] = &[
+    Kind::new("delay:MS", "the answer comes after so many milliseconds"),
+    Kind::new("reset-before", "TCP reset before the request is processed"),
+    Kind::new("reset-after", "TCP reset after the request was processed"),
+    Kind::new(
+        "close-before",
+        "orderly end of the connection without an answer, before processing",
+    ),
+    Kind::new("close-after", "the same after processing"),
+    Kind::new(
+        "hang-before",
+        "nothing is processed, and no answer until the client gives up",
+    ),
+    Kind::new(
+        "hang-after",
+        "processed, and no answer until the client gives up",
+    ),
+    Kind::new(
+        "truncate:BYTES",
+        "processed; the body is cut after so many bytes",
+    ),
+    Kind::new(
+        "status:CODE",
+        "an HTTP status with a short page, before processing",
+    ),
+    Kind::new("status-after:CODE", "the same after processing"),
+    Kind::new(
+        "raw:TEXT",
+        "processed; these bytes instead of an HTTP answer (\\r, \\n, \\\\ are understood)",
+    ),
+    Kind::new(
+        "twice",
+        "processed; the answer is sent twice on one connection",
+    ),
+];
+
+/// A server's own kinds and those of the transport, as a list in a sentence.
+#[must_use]
+pub fn known(own: &[Kind]) -> String {
+    let names = |kinds: &[Kind]| -> String {
+        kinds
+            .iter()
+            .map(|kind| kind.form)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    format!(
+        "{}; and on the transport: {}",
+        names(own),
+        names(TRANSPORT_KINDS)
+    )
+}
+
+/// A server's own kinds and those of the transport, a line each: for help.
+#[must_use]
+pub fn table(own: &[Kind]) -> String {
+    let kinds = || own.iter().chain(TRANSPORT_KINDS);
+    let width = kinds().map(|kind| kind.form.len()).max().unwrap_or(0);
+    kinds()
+        .map(|kind| format!("  {:width$}  {}\n", kind.form, kind.meaning))
+        .collect()
+}
+
+/// Refuses a kind that stands in no list: what cannot be looked up cannot be used.
+pub(crate) fn require_known(name: &str, own: &[Kind]) -> Result<(), FaultSpecError> {
+    if own.iter().any(|kind| kind.name() == name) {
+        Ok(())
+    } else {
+        Err(FaultSpecError::UnknownKind {
+            kind: name.to_owned(),
+            known: known(own),
+        })
+    }
+}
 
 /// One thing that goes wrong, and for which calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,7 +326,7 @@ pub enum FaultSpecError {
         /// What was asked for.
         kind: String,
         /// What there is.
-        known: &'static str,
+        known: String,
     },
 }
 
@@ -327,7 +416,10 @@ impl FromStr for FaultKind {
                 .and_then(|code| StatusCode::from_bytes(code.trim().as_bytes()).ok())
                 .ok_or(need("an HTTP status code"))
         };
+        let listed = TRANSPORT_KINDS.iter().any(|kind| kind.name() == name);
         let transport = match name {
+            "" => return Err(FaultSpecError::NoKind),
+            _ if !listed => return Ok(Self::protocol(name, argument)),
             "delay" => {
                 let ms = argument.and_then(|ms| ms.trim().parse().ok());
                 TransportFault::Delay(Duration::from_millis(ms.ok_or(need("milliseconds"))?))
@@ -346,7 +438,6 @@ impl FromStr for FaultKind {
             "status-after" => TransportFault::StatusAfter(status()?),
             "raw" => TransportFault::Raw(unescape(argument.ok_or(need("a text"))?)),
             "twice" => TransportFault::Twice,
-            "" => return Err(FaultSpecError::NoKind),
             _ => return Ok(Self::protocol(name, argument)),
         };
         Ok(Self::Transport(transport))
@@ -558,6 +649,19 @@ mod tests {
             assert_eq!(fault.to_string(), text);
             let json = serde_json::to_string(&fault).unwrap();
             assert_eq!(serde_json::from_str::<Fault>(&json).unwrap(), fault);
+        }
+    }
+
+    #[test]
+    fn every_transport_kind_that_is_listed_is_understood() {
+        for kind in TRANSPORT_KINDS {
+            let text = kind
+                .form
+                .replace("MS", "5")
+                .replace("BYTES", "5")
+                .replace("CODE", "503");
+            let read: FaultKind = text.parse().unwrap();
+            assert!(matches!(read, FaultKind::Transport(_)), "{text}");
         }
     }
 

@@ -4,8 +4,8 @@
 mod exchange_common;
 
 use calbridge_sandbox::exchange::{
-    Account, ExchangeOptions, Folder, FreeBusy, Impersonation, NewItem, Pattern, Range, Recurrence,
-    Right, Sensitivity, Zone,
+    Account, ExchangeOptions, ExchangeSandbox, Folder, FreeBusy, Impersonation, NewItem, Pattern,
+    Range, Recurrence, Right, Sensitivity, Zone,
 };
 use exchange_common::{ANNA, BO, Client, start};
 use jiff::civil::{Weekday, date};
@@ -330,6 +330,40 @@ async fn ids_differ_by_case_and_change_on_move() {
         )
         .await;
     assert_eq!(gone.all("Delete").len(), 1);
+}
+
+/// The server starts anew with these appointments of Anna's.
+async fn restarted(database: Option<u64>, appointments: i8) -> (ExchangeSandbox, Client) {
+    let options = ExchangeOptions {
+        database: database.unwrap_or(ExchangeOptions::default().database),
+        ..ExchangeOptions::default()
+    };
+    let exchange = ExchangeSandbox::start(options).await.unwrap();
+    exchange.add_person("Anna Berg", ANNA).unwrap();
+    for day in 1..=appointments {
+        exchange.create(ANNA, meeting("A", day)).unwrap();
+    }
+    let client = Client::new(&exchange, ANNA);
+    (exchange, client)
+}
+
+#[tokio::test]
+async fn a_sync_state_of_another_database_or_of_a_later_time_is_refused() {
+    let (first, client) = restarted(Some(1), 2).await;
+    let state = client.sync(None, 512).await.one("SyncState");
+    drop(first);
+    for (database, appointments, code) in [
+        (Some(1), 2, "NoError"),
+        (Some(1), 3, "NoError"),
+        // A backup of the time before the second appointment.
+        (Some(1), 1, "ErrorInvalidSyncStateData"),
+        (Some(2), 2, "ErrorInvalidSyncStateData"),
+        (None, 2, "ErrorInvalidSyncStateData"),
+    ] {
+        let (_exchange, client) = restarted(database, appointments).await;
+        let answer = client.sync(Some(&state), 512).await;
+        assert_eq!(answer.codes(), [code], "{database:?} {appointments}");
+    }
 }
 
 #[tokio::test]

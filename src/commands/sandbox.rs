@@ -1,5 +1,6 @@
 //! `sandbox`: Exchange or Planner as a local server, until stopped.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use calbridge_sandbox::exchange::{ExchangeOptions, ExchangeSandbox};
@@ -63,11 +64,13 @@ fn show(output: Output, listening: &Listening) -> Result<(), AppError> {
 }
 
 async fn exchange(args: &SandboxArgs) -> Result<(ExchangeSandbox, Listening), AppError> {
+    let seeds = seeds(args.seed.as_deref())?;
     let server = ExchangeSandbox::start(ExchangeOptions {
         server: ServerOptions {
             listen: args.listen,
             ..ServerOptions::default()
         },
+        database: database(&seeds)?,
         ..ExchangeOptions::default()
     })
     .await
@@ -79,7 +82,7 @@ async fn exchange(args: &SandboxArgs) -> Result<(ExchangeSandbox, Listening), Ap
     }
     let mut mailboxes = Vec::new();
     let mut problems = Vec::new();
-    for seed in seeds(args.seed.as_deref())? {
+    for seed in seeds {
         let added = if seed.room {
             server.add_room(&seed.name, &seed.address)
         } else {
@@ -103,6 +106,18 @@ async fn exchange(args: &SandboxArgs) -> Result<(ExchangeSandbox, Listening), Ap
         problems,
     };
     Ok((server, listening))
+}
+
+/// The same seed is the same mailbox database: what a client remembers of it holds. With another it does not.
+fn database(seeds: &[Seed]) -> Result<u64, AppError> {
+    let mut hasher = DefaultHasher::new();
+    for seed in seeds {
+        let content = std::fs::read(&seed.file).map_err(|error| {
+            AppError::Usage(format!("{} cannot be read: {error}", seed.file.display()))
+        })?;
+        (&seed.address, seed.room, content).hash(&mut hasher);
+    }
+    Ok(hasher.finish())
 }
 
 async fn planner(args: &PlannerArgs) -> Result<(PlannerSandbox, Listening), AppError> {
@@ -197,6 +212,12 @@ fn seeds(folder: Option<&Path>) -> Result<Vec<Seed>, AppError> {
             let (true, Some(address)) = (is_calendar, address) else {
                 continue;
             };
+            if !file.is_file() {
+                return Err(AppError::Usage(format!(
+                    "{} is no file; put an .ics file in its place",
+                    file.display()
+                )));
+            }
             if !address.contains('@') {
                 return Err(AppError::Usage(format!(
                     "{} must be named ADDRESS.ics, for example anna@kommune.example.ics",

@@ -45,7 +45,7 @@ impl Session {
         log::begin(&config.log);
         let clock: Arc<dyn Clock> = match global.now {
             Some(now) => Arc::new(FixedClock::new(now)),
-            None => Arc::new(SystemClock),
+            None => Arc::new(SystemClock::default()),
         };
         Ok(Self {
             config,

@@ -81,6 +81,9 @@ pub(super) fn reason(reason: Reason) -> &'static str {
         Reason::Different => "the record was there already and holds something else",
         Reason::New => "it is new to the other side",
         Reason::Lost => "the record was there and is gone; it is made anew",
+        Reason::ClockUnclear => {
+            "this computer's clock cannot be believed just now; nothing is deleted meanwhile"
+        }
         Reason::SourceUnclear => {
             "the source could not be read well enough to be sure that it is gone; nothing is deleted for that"
         }

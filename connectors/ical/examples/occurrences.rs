@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = serde_json::from_value(json!({ "path": file, "address": address }))?;
     let context = Context {
         connection: "example".to_owned(),
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(SystemClock::default()),
         secrets: Arc::new(NoSecrets),
         shutdown: tokio_util::sync::CancellationToken::new(),
     };

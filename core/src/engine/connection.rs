@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use super::locks::Locks;
-use super::outcome::growing;
+use super::outcome::{growing, waits};
 use crate::connector::{Capabilities, Connection, Error, ErrorKind, Scope};
 use crate::store::CalendarId;
 
@@ -185,7 +185,7 @@ impl Gate {
             {
                 let mut state = self.lock();
                 match &state.parked {
-                    Some((until, error)) if *until > now => {
+                    Some((until, error)) if waits(*until, now) => {
                         let left = until.duration_since(now);
                         let wait = Duration::try_from(left).unwrap_or_default();
                         return Err(error.clone().retry_after(wait));

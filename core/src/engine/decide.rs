@@ -145,6 +145,8 @@ pub enum Reason {
     TooEarly,
     /// The record may be what the source could not describe.
     SourceUnclear,
+    /// Our clock cannot be believed just now.
+    ClockUnclear,
 }
 
 /// An intent and why.

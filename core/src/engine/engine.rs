@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::clock_watch::ClockWatch;
 use super::error::EngineError;
 use super::locks::Locks;
 use super::pass::{self, PassReport};
@@ -39,6 +40,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     connections: HashMap<String, Arc<ConnectionHandle>>,
     syncs: Vec<SyncConfig>,
+    clock_watch: ClockWatch,
     /// One calendar of a sync is worked on by one at a time: passes, and operators' orders.
     pub(super) alone: Locks<(String, CalendarId)>,
 }
@@ -73,6 +75,7 @@ impl Engine {
                 .map(|connection| (connection.name().to_owned(), connection))
                 .collect(),
             syncs,
+            clock_watch: ClockWatch::default(),
             alone: Locks::default(),
         };
         engine.check_syncs()?;
@@ -481,6 +484,7 @@ impl Engine {
             store: &self.store,
             fence: self.fence,
             clock: &self.clock,
+            believed: self.clock_watch.look(self.clock.as_ref()),
             sync,
             source,
             sink,
@@ -601,7 +605,7 @@ async fn plan_member(
     ) else {
         return Err(PassError::Source(Error::unsupported("this direction")));
     };
-    let rules = unit.sync.rules().at(unit.clock.now(), source, sink)?;
+    let rules = unit.sync.rules().at(unit.believed.now, source, sink)?;
     if sink.inventory.is_some() && (options.reconcile || member.state.inventoried.is_none()) {
         for result in reconcile(std::slice::from_ref(unit)).await {
             result?;

@@ -15,6 +15,7 @@
 
 mod apply;
 mod checks;
+mod clock_watch;
 mod config;
 mod confirm;
 mod connection;

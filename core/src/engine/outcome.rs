@@ -13,6 +13,15 @@ pub const MAX_TRIES: u32 = 12;
 /// The first wait after a refusal that is not final; each further one doubles it.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
+/// The longest wait that is ever kept: a later time was reckoned by a clock that was wrong.
+pub(super) const LONGEST_BELIEVED: SignedDuration = SignedDuration::from_hours(48);
+
+/// Whether a wait that ends at `until` still lasts.
+#[must_use]
+pub fn waits(until: Timestamp, now: Timestamp) -> bool {
+    until > now && until.duration_since(now) <= LONGEST_BELIEVED
+}
+
 /// The longest wait between two tries.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(6);
 
@@ -356,10 +365,13 @@ fn again(
 ) -> u32 {
     let before = row.retry.as_ref().filter(|retry| retry.desired == desired);
     let tries = before.map_or(0, |retry| retry.tries) + 1;
-    let wait = after_ms.and_then(|ms| i64::try_from(ms).ok()).map_or_else(
-        || growing(FIRST_WAIT, LONGEST_WAIT, tries),
-        SignedDuration::from_millis,
-    );
+    let wait = after_ms
+        .and_then(|ms| i64::try_from(ms).ok())
+        .map_or_else(
+            || growing(FIRST_WAIT, LONGEST_WAIT, tries),
+            SignedDuration::from_millis,
+        )
+        .min(LONGEST_BELIEVED);
     row.retry = Some(Retry {
         tries,
         not_before: now.checked_add(wait).unwrap_or(Timestamp::MAX),

@@ -176,9 +176,12 @@ pub(super) async fn pass(
         ) else {
             return Err(PassError::Source(Error::unsupported("this direction")));
         };
-        let rules = unit.sync.rules().at(unit.clock.now(), source, sink)?;
+        let rules = unit.sync.rules().at(unit.believed.now, source, sink)?;
         let mut trouble = None;
         let mut deletes = Deletes::Planned;
+        if !unit.believed.trusted {
+            deletes = Deletes::ClockUnclear;
+        }
         if !unit.withdrawn {
             match pull::pull(unit, &rules, full).await {
                 Ok(pulled) => {
@@ -188,7 +191,7 @@ pub(super) async fn pass(
                 // What was read before is delivered all the same, unless the views are half read.
                 Err(error @ PassError::Source(_)) if may_deliver(unit).await? => {
                     trouble = Some(error);
-                    deletes = Deletes::LeftOut;
+                    deletes = Deletes::SourceUnclear;
                 }
                 Err(error) => return Err(error),
             }

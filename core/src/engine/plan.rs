@@ -39,7 +39,9 @@ pub(super) enum Deletes {
     /// It may.
     Planned,
     /// The source could not be read just now: what seems to be gone may be there.
-    LeftOut,
+    SourceUnclear,
+    /// Our clock is not believed: what seems to have passed, or to be gone from the window, may lie ahead.
+    ClockUnclear,
 }
 
 /// What would be written now. Nothing is.
@@ -182,7 +184,10 @@ impl Plan {
                 released.approved = None;
                 commit.update.push(released);
             } else if decision.intent == Intent::Nothing
-                && !matches!(decision.reason, Reason::Refused | Reason::SourceUnclear)
+                && !matches!(
+                    decision.reason,
+                    Reason::Refused | Reason::SourceUnclear | Reason::ClockUnclear
+                )
                 && (row.dead.is_some() || row.retry.is_some() || is_settled(row))
             {
                 // Nothing is left to be refused, to be tried again or to be asked after.
@@ -293,13 +298,17 @@ fn leave_out(
 ) {
     for (row, decision) in rows.iter().zip(decisions) {
         let sourceless = row.source.is_none() && row.agreed.is_none();
-        if decision.intent == Intent::Delete
-            && !unit.withdrawn
-            && (deletes == Deletes::LeftOut || (unclear && sourceless))
-        {
+        let reason = match deletes {
+            Deletes::ClockUnclear => Reason::ClockUnclear,
+            _ if unit.withdrawn => continue,
+            Deletes::SourceUnclear => Reason::SourceUnclear,
+            Deletes::Planned if unclear && sourceless => Reason::SourceUnclear,
+            Deletes::Planned => continue,
+        };
+        if decision.intent == Intent::Delete {
             *decision = Decision {
                 intent: Intent::Nothing,
-                reason: Reason::SourceUnclear,
+                reason,
             };
         }
     }

@@ -76,7 +76,7 @@ async fn list(first: &Unit<'_>, units: &[Unit<'_>]) -> Result<Listed, Error> {
     let window = first
         .sync
         .rules()
-        .at(began, source, capabilities)
+        .at(first.believed.now, source, capabilities)
         .map_err(|error| Error::config(error.to_string()))?
         .window;
     let permit = first.sink.writes.enter(began).await?;

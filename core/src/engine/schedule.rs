@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::decide::{Decision, Intent, Reason};
 use super::guard::{self, GuardHistory};
+use super::outcome::waits;
 use super::{GuardLimits, LinkId, OnSink, Row};
 use crate::connector::Op;
 
@@ -68,7 +69,9 @@ pub fn schedule(
             deletes.push(row);
         }
         match &row.retry {
-            Some(retry) if retry.not_before > now => waiting.push((row.link, retry.not_before)),
+            Some(retry) if waits(retry.not_before, now) => {
+                waiting.push((row.link, retry.not_before))
+            }
             _ if probe => schedule.probe.push(row.link),
             _ => due.push((row, decision)),
         }
@@ -102,7 +105,10 @@ pub fn schedule(
             row.held_since.is_some()
                 && !held.contains(&row.link)
                 && !approved_delete
-                && decision.reason != Reason::SourceUnclear
+                && !matches!(
+                    decision.reason,
+                    Reason::SourceUnclear | Reason::ClockUnclear
+                )
         })
         .map(|(row, _)| row.link)
         .collect();

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::engine::{Engine, Member, panicked};
 use super::error::EngineError;
 use super::orders::Nudge;
+use super::outcome::{LONGEST_BELIEVED, waits};
 use super::report::{CalendarOutcome, Progress, Work};
 use super::{Daily, SyncConfig};
 use crate::connector::{CalendarSource, Error, ErrorKind, Hint};
@@ -110,6 +111,7 @@ impl Engine {
         let mut paused_before = false;
         while !shutdown.is_cancelled() {
             let now = self.clock().now();
+            timetable.distrust(now);
             let paused = self.heed_pause(sync, &mut paused_before).await;
             if !paused && roster.is_empty() && timetable.roster_due(now) {
                 roster.push(self.refresh_roster(sync));
@@ -243,7 +245,9 @@ impl Slot {
     fn hasten(&mut self, at: Timestamp) {
         self.again |= self.running;
         let trouble = self.member.state.trouble.as_ref();
-        let not_before = trouble.and_then(|trouble| trouble.not_before);
+        let not_before = trouble
+            .and_then(|trouble| trouble.not_before)
+            .filter(|wait| waits(*wait, at));
         self.due = self.due.min(not_before.map_or(at, |wait| wait.max(at)));
     }
 }
@@ -274,6 +278,33 @@ impl<'a> Timetable<'a> {
             .into_iter()
             .map(|state| state.calendar.clone())
             .collect()
+    }
+
+    /// Forgets times that were reckoned by a clock that was ahead: nothing would be done until then.
+    fn distrust(&mut self, now: Timestamp) {
+        let far = after(now, self.sync.schedule.interval.max(LONGEST_BELIEVED));
+        for slot in self.calendars.values_mut().filter(|slot| slot.due > far) {
+            slot.due = now;
+        }
+        if self.roster
+            > after(
+                now,
+                self.sync.schedule.roster_interval.max(LONGEST_BELIEVED),
+            )
+        {
+            self.roster = now;
+        }
+        let far = Some(after(now, LONGEST_BELIEVED));
+        let schedule = &self.sync.schedule;
+        if self.roster_daily > far {
+            self.roster_daily = schedule.roster.next(now, &self.zone);
+        }
+        if self.full_daily > far {
+            self.full_daily = schedule.full.next(now, &self.zone);
+        }
+        if self.reconcile_daily > far {
+            self.reconcile_daily = schedule.reconcile.next(now, &self.zone);
+        }
     }
 
     fn roster_due(&self, now: Timestamp) -> bool {

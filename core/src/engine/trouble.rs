@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::outcome::growing;
+use super::outcome::{LONGEST_BELIEVED, growing};
 use super::unit::PassError;
 use crate::connector::{Error, ErrorKind, Scope};
 use crate::store::Trouble;
@@ -35,7 +35,8 @@ pub(super) fn trouble(error: &PassError, before: Option<&Trouble>, now: Timestam
         .connector_error()
         .and_then(Error::wait)
         .and_then(|wait| SignedDuration::try_from(wait).ok())
-        .unwrap_or(own);
+        .unwrap_or(own)
+        .min(LONGEST_BELIEVED);
     Trouble {
         code,
         message: error.to_string(),

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
+use super::clock_watch::Believed;
 use super::{ConnectionHandle, Rules, SyncConfig, guard};
 use crate::clock::Clock;
 use crate::connector::{Error, SinkCapabilities};
@@ -88,6 +89,8 @@ pub(super) struct Unit<'a> {
     pub(super) store: &'a Arc<dyn Store>,
     pub(super) fence: Fence,
     pub(super) clock: &'a Arc<dyn Clock>,
+    /// What is thought of the present time; windows are reckoned from it.
+    pub(super) believed: Believed,
     pub(super) sync: &'a SyncConfig,
     pub(super) source: &'a ConnectionHandle,
     pub(super) sink: &'a ConnectionHandle,
@@ -162,7 +165,7 @@ impl Unit<'_> {
                 let other = reader
                     .sync
                     .rules()
-                    .at(self.clock.now(), source, reader.sink)?;
+                    .at(self.believed.now, source, reader.sink)?;
                 demand.window = demand.window.hull(&other.window);
                 demand.fields = demand.fields.union(&other.request_fields());
             }

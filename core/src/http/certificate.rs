@@ -533,7 +533,7 @@ mod tests {
     fn context(password: &'static str) -> Context {
         Context {
             connection: "test".to_owned(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock::default()),
             secrets: Arc::new(OnePassword(password)),
             shutdown: CancellationToken::new(),
         }

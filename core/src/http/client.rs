@@ -1,7 +1,7 @@
 //! The client.
 
 use std::path::Path;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap};
@@ -15,6 +15,7 @@ use super::failure::classify;
 use super::{
     Cause, ClientIdentity, HttpFailure, HttpSettings, ProxySetting, TlsBackend, TlsVersion,
 };
+use crate::clock::Clock;
 use crate::connector::{Context, Error, ErrorKind, Result, Scope};
 
 static PROVIDER: Once = Once::new();
@@ -35,6 +36,9 @@ pub struct HttpClient {
     /// Whether there is a client certificate that could not be handed over after the handshake.
     no_late_certificate: bool,
     max_response: u64,
+    /// Is told what the server's clock shows.
+    clock: Arc<dyn Clock>,
+    connection: String,
 }
 
 /// An answer, read whole.
@@ -122,6 +126,8 @@ impl HttpClient {
             backend: settings.tls,
             no_late_certificate: identity.is_some() && !answers_late(settings),
             max_response: settings.max_response.max(1),
+            clock: Arc::clone(&context.clock),
+            connection: context.connection.clone(),
         })
     }
 
@@ -189,11 +195,15 @@ impl HttpClient {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(HttpResponse {
+        let answer = HttpResponse {
             status,
             headers,
             body,
-        })
+        };
+        if let Some(theirs) = answer.date() {
+            self.clock.hear(&self.connection, theirs);
+        }
+        Ok(answer)
     }
 
     fn failure(&self, url: &Url, error: reqwest::Error) -> HttpFailure {

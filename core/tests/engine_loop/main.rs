@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod cases;
+mod clocks;
 mod contact;
 mod guarding;
 mod keeping;

@@ -1,28 +1,4 @@
 //! Faults of the EWS protocol, beside those of [`crate::fault`].
-//!
-//! | kind | what happens |
-//! |---|---|
-//! | `busy-fault[:MS]` | ErrorServerBusy as a fault (HTTP 500) with BackOffMilliseconds; nothing is processed |
-//! | `busy-items[:MS]` | ErrorServerBusy in every response message (HTTP 200) |
-//! | `busy-503[:SECONDS]` | a plain 503 with Retry-After |
-//! | `busy-wrapped[:MS]` | ErrorInternalServerError that wraps ErrorServerBusy |
-//! | `fault:CODE` | this code as a fault (HTTP 500) |
-//! | `error:CODE` | this code in every response message |
-//! | `item-error:CODE/N` | processed; this code for item N of the batch, from 1 |
-//! | `batch-stop:N` | processed; after N items ErrorBatchProcessingStopped warnings |
-//! | `unauthorized` | 401 |
-//! | `malformed` | processed; the answer's XML is broken |
-//! | `dtd` | an entity bomb as the answer |
-//! | `deep[:LEVELS]` | an answer of so many nested elements |
-//! | `oversized[:BYTES]` | processed; the answer is padded to this size |
-//! | `slow:MS` | processed; the body trickles over this time |
-//! | `wrong-types` | processed; dates and booleans of items are nonsense |
-//! | `missing:NAME` | processed; elements of this local name are left out |
-//! | `no-recurrence-id` | processed; RecurrenceId and OriginalStart are left out |
-//! | `duplicate-ids` | processed; every item has the id of the first |
-//! | `duplicate-items` | processed; every item of a list comes twice |
-//! | `unknown-enum` | processed; enumerated values are ones that no schema has |
-//! | `view-limit:N` | processed; a CalendarView silently holds N items at most |
 
 use std::time::Duration;
 
@@ -33,15 +9,75 @@ use http::StatusCode;
 use super::profile::Profile;
 use super::soap::{self, EwsError};
 use super::xml::Element;
-use crate::fault::{FaultKind, FaultSpecError};
+use crate::fault::{FaultKind, FaultSpecError, Kind, known, require_known};
 use crate::server::{Body, Reply, Response};
 
 /// How long ErrorServerBusy asks to wait when the fault does not say, in milliseconds.
 const BACK_OFF: u64 = 297_749;
 
-/// The kinds of faults that the server knows, for help texts.
-pub const KNOWN: &str = "busy-fault, busy-items, busy-503, busy-wrapped, fault, error, item-error, batch-stop, unauthorized, malformed, dtd, deep, \
-     oversized, slow, wrong-types, missing, no-recurrence-id, duplicate-ids, duplicate-items, unknown-enum, view-limit and the transport faults";
+/// What this server can be made to do wrong, beside what every server can.
+pub const FAULT_KINDS: &[Kind] = &[
+    Kind::new(
+        "busy-fault[:MS]",
+        "ErrorServerBusy as a fault (HTTP 500) with BackOffMilliseconds; nothing is processed",
+    ),
+    Kind::new(
+        "busy-items[:MS]",
+        "ErrorServerBusy in every response message (HTTP 200)",
+    ),
+    Kind::new("busy-503[:SECONDS]", "a plain 503 with Retry-After"),
+    Kind::new(
+        "busy-wrapped[:MS]",
+        "ErrorInternalServerError that wraps ErrorServerBusy",
+    ),
+    Kind::new("fault:CODE", "this code as a fault (HTTP 500)"),
+    Kind::new("error:CODE", "this code in every response message"),
+    Kind::new(
+        "item-error:CODE/N",
+        "processed; this code for item N of the batch, from 1",
+    ),
+    Kind::new(
+        "batch-stop:N",
+        "processed; after N items ErrorBatchProcessingStopped warnings",
+    ),
+    Kind::new("unauthorized", "401"),
+    Kind::new("malformed", "processed; the answer's XML is broken"),
+    Kind::new("dtd", "an entity bomb as the answer"),
+    Kind::new("deep[:LEVELS]", "an answer of so many nested elements"),
+    Kind::new(
+        "oversized[:BYTES]",
+        "processed; the answer is padded to this size",
+    ),
+    Kind::new("slow:MS", "processed; the body trickles over this time"),
+    Kind::new(
+        "wrong-types",
+        "processed; dates and booleans of items are nonsense",
+    ),
+    Kind::new(
+        "missing:NAME",
+        "processed; elements of this local name are left out",
+    ),
+    Kind::new(
+        "no-recurrence-id",
+        "processed; RecurrenceId and OriginalStart are left out",
+    ),
+    Kind::new(
+        "duplicate-ids",
+        "processed; every item has the id of the first",
+    ),
+    Kind::new(
+        "duplicate-items",
+        "processed; every item of a list comes twice",
+    ),
+    Kind::new(
+        "unknown-enum",
+        "processed; enumerated values are ones that no schema has",
+    ),
+    Kind::new(
+        "view-limit:N",
+        "processed; a CalendarView silently holds N items at most",
+    ),
+];
 
 /// A protocol fault, read from its name and argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +109,7 @@ pub(crate) fn read(kind: &FaultKind) -> Result<Option<EwsFault>, FaultSpecError>
     let FaultKind::Protocol { name, argument } = kind else {
         return Ok(None);
     };
+    require_known(name, FAULT_KINDS)?;
     let need = |expected| FaultSpecError::Argument {
         kind: name.clone(),
         expected,
@@ -134,7 +171,7 @@ pub(crate) fn read(kind: &FaultKind) -> Result<Option<EwsFault>, FaultSpecError>
         _ => {
             return Err(FaultSpecError::UnknownKind {
                 kind: name.clone(),
-                known: KNOWN,
+                known: known(FAULT_KINDS),
             });
         }
     }))
@@ -341,4 +378,34 @@ pub(crate) fn spoil(fault: &EwsFault, mut response: Response) -> Response {
         _ => {}
     }
     response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_that_is_listed_is_understood_and_no_other() {
+        for kind in FAULT_KINDS {
+            let text = kind
+                .form
+                .replace(['[', ']'], "")
+                .replace("MS", "5")
+                .replace("SECONDS", "5")
+                .replace("CODE", "ErrorItemNotFound")
+                .replace("LEVELS", "5")
+                .replace("BYTES", "5")
+                .replace("NAME", "Subject")
+                .replace(":N", ":5")
+                .replace("/N", "/5");
+            assert!(read(&text.parse().unwrap()).unwrap().is_some(), "{text}");
+        }
+        let error = read(&"frobnicate".parse().unwrap()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("view-limit:N; and on the transport: delay:MS")
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! The handle by which tests and the demo run the server and change what it holds.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,8 @@ pub struct ExchangeOptions {
     pub keep_requests: bool,
     /// Whether an impersonated request without X-AnchorMailbox is refused.
     pub require_anchor: bool,
+    /// Which mailbox database it is: a SyncState of another one is refused. By default each server has its own.
+    pub database: u64,
 }
 
 impl Default for ExchangeOptions {
@@ -44,6 +47,8 @@ impl Default for ExchangeOptions {
             accounts: vec![Account::service("svc-calbridge", "sandbox")],
             keep_requests: false,
             require_anchor: false,
+            // The standard library's random keys.
+            database: RandomState::new().build_hasher().finish(),
         }
     }
 }
@@ -131,7 +136,7 @@ impl ExchangeSandbox {
     /// The address cannot be bound.
     pub async fn start(options: ExchangeOptions) -> Result<Self, StartError> {
         let service = Arc::new(Service {
-            store: Mutex::new(Store::new(!options.profile.is_gromox())),
+            store: Mutex::new(Store::new(!options.profile.is_gromox(), options.database)),
             accounts: Mutex::new(options.accounts),
             profile: options.profile,
             faults: FaultPlan::default(),
@@ -267,9 +272,8 @@ impl ExchangeSandbox {
             store
                 .mailboxes
                 .get_mut(number)
-                .ok_or(StoreError::NoMailbox)?
-                .epoch += 1;
-            Ok(())
+                .ok_or(StoreError::NoMailbox)
+                .map(|mailbox| mailbox.epoch = mailbox.epoch.wrapping_add(1))
         })
     }
 

@@ -208,6 +208,11 @@ impl SyncState {
         })
     }
 
+    /// The highest change number that has been seen.
+    pub(crate) fn latest(&self) -> u64 {
+        self.seen.last().map_or(0, |(_, high)| *high)
+    }
+
     pub(crate) fn has_seen(&self, change: u64) -> bool {
         self.seen
             .iter()

@@ -41,6 +41,7 @@ mod xml;
 mod zone;
 
 pub use access::{Account, Impersonation, Right};
+pub use fault::FAULT_KINDS;
 pub use handle::{ExchangeOptions, ExchangeSandbox, ItemHandle, Occurrence, StartError};
 pub use item::{Answer, Appointment, Attendee, Folder, FreeBusy, NewItem, Person, Sensitivity};
 pub use ledger::ExchangeCall;

@@ -406,7 +406,7 @@ mod tests {
     use crate::server::Peer;
 
     fn service() -> Service {
-        let mut store = Store::new(true);
+        let mut store = Store::new(true, 1);
         let anna = store
             .add_mailbox("Anna", "anna@kommune.example", MailboxKind::Person)
             .unwrap();

@@ -109,18 +109,26 @@ pub(crate) struct Store {
     pub(crate) clock: Clock,
     /// Whether a change to one occurrence raises the master's change number (it does; gromox forgets it).
     pub(crate) exceptions_touch_master: bool,
+    /// Which mailbox database it is; where every mailbox's epoch begins.
+    database: u64,
     next_item: u64,
     change: u64,
 }
 
 impl Store {
-    pub(crate) fn new(exceptions_touch_master: bool) -> Self {
+    pub(crate) fn new(exceptions_touch_master: bool, database: u64) -> Self {
         Store {
             exceptions_touch_master,
+            database,
             next_item: 2,
             change: 0x4_0000,
             ..Store::default()
         }
+    }
+
+    /// The last change number that was given out.
+    pub(crate) fn last_change(&self) -> u64 {
+        self.change
     }
 
     pub(crate) fn set_clock(&mut self, now: Option<Timestamp>) {
@@ -146,7 +154,7 @@ impl Store {
             aliases: Vec::new(),
             kind,
             disabled: false,
-            epoch: 1,
+            epoch: self.database,
             folders,
             dumpster: Vec::new(),
         });

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::names::{ECS, SOAP};
-use crate::fault::{FaultKind, FaultSpecError};
+use crate::fault::{FaultKind, FaultSpecError, Kind, known, require_known};
 use crate::server::Response;
 
 /// What Planner can be made to do wrong, beside what every server can.
@@ -17,7 +17,7 @@ pub enum PlannerFault {
     ReceiptsReversed,
     /// `receipts-shuffled`: every receipt one place early, the first one last.
     ReceiptsShuffled,
-    /// `receipts-missing:N`: the last N receipts are left out. The rest is in order.
+    /// `receipts-missing:N`: the last N receipts are left out; the rest is in order.
     ReceiptsMissing(usize),
     /// `receipts-doubled`: every receipt twice.
     ReceiptsDoubled,
@@ -88,14 +88,75 @@ pub enum PlannerFault {
     Html,
 }
 
-/// Names of all faults, for messages and help.
-pub const KNOWN: &str = "receipts-reversed, receipts-shuffled, receipts-missing:N, receipts-doubled, \
-receipts-foreign, id-case, code:CODE[/POSITION], lost, doubled, shifted:MINUTES, events-missing:N, \
-events-doubled, resources-empty, fault, fault-after, fault-details[:CODE], fault-details-after[:CODE], \
-fault-nil, bad-time, bad-code, bad-reference, missing-reference, wrong-namespace, malformed, half, dtd, \
-entities, external, deep:N, padding:BYTES, bad-utf8, empty, html; and on the transport: delay:MS, \
-reset-before, reset-after, close-before, close-after, hang-before, hang-after, truncate:BYTES, \
-status:CODE, status-after:CODE, raw:TEXT, twice";
+/// What this server can be made to do wrong, beside what every server can.
+pub const FAULT_KINDS: &[Kind] = &[
+    Kind::new("receipts-reversed", "last event first"),
+    Kind::new(
+        "receipts-shuffled",
+        "every receipt one place early, the first one last",
+    ),
+    Kind::new(
+        "receipts-missing:N",
+        "the last N receipts are left out; the rest is in order",
+    ),
+    Kind::new("receipts-doubled", "every receipt twice"),
+    Kind::new(
+        "receipts-foreign",
+        "one more receipt, for an id that was not sent",
+    ),
+    Kind::new("id-case", "letters of the ids change case in the answer"),
+    Kind::new(
+        "code:CODE[/POSITION]",
+        "this receipt code, for all events or for the one at this position (from 1); those events are not processed",
+    ),
+    Kind::new("lost", "answered as accepted, not processed"),
+    Kind::new(
+        "doubled",
+        "what is created is stored a second time under another id",
+    ),
+    Kind::new("shifted:MINUTES", "stored with other times"),
+    Kind::new("events-missing:N", "GetEvents leaves out the last N events"),
+    Kind::new("events-doubled", "GetEvents lists everything twice"),
+    Kind::new("resources-empty", "GetResources lists nobody"),
+    Kind::new("fault", "SOAP fault without details; not processed"),
+    Kind::new(
+        "fault-after",
+        "processed, then a SOAP fault without details",
+    ),
+    Kind::new(
+        "fault-details[:CODE]",
+        "FaultDetails with this code (or none) and nil members; not processed",
+    ),
+    Kind::new("fault-details-after[:CODE]", "the same after processing"),
+    Kind::new(
+        "fault-nil",
+        "FaultDetails that is itself nil; not processed",
+    ),
+    Kind::new("bad-time", "receival times that are no times"),
+    Kind::new("bad-code", "receipt codes that are no numbers"),
+    Kind::new("bad-reference", "a reference identifier that is no guid"),
+    Kind::new("missing-reference", "no reference identifier"),
+    Kind::new(
+        "wrong-namespace",
+        "the body lacks the trailing slash of its namespace",
+    ),
+    Kind::new("malformed", "an end tag is missing"),
+    Kind::new(
+        "half",
+        "the answer ends in the middle, with a matching content length",
+    ),
+    Kind::new("dtd", "a valid answer behind a document type declaration"),
+    Kind::new("entities", "nested entities that would expand without end"),
+    Kind::new(
+        "external",
+        "an external entity that would read a local file",
+    ),
+    Kind::new("deep:N", "N nested elements"),
+    Kind::new("padding:BYTES", "a valid answer, so much longer"),
+    Kind::new("bad-utf8", "bytes that are no UTF-8"),
+    Kind::new("empty", "status 200 without a body"),
+    Kind::new("html", "status 200 with a web page"),
+];
 
 impl PlannerFault {
     /// Interprets a kind; transport faults are not Planner's own and give `None`.
@@ -106,6 +167,7 @@ impl PlannerFault {
         let FaultKind::Protocol { name, argument } = kind else {
             return Ok(None);
         };
+        require_known(name, FAULT_KINDS)?;
         let argument = argument.as_deref().map(str::trim);
         let need = |expected| FaultSpecError::Argument {
             kind: name.clone(),
@@ -178,7 +240,7 @@ impl PlannerFault {
             _ => {
                 return Err(FaultSpecError::UnknownKind {
                     kind: name.clone(),
-                    known: KNOWN,
+                    known: known(FAULT_KINDS),
                 });
             }
         }))
@@ -263,4 +325,32 @@ fn replace_reference(xml: &str, change: impl Fn(&str) -> String) -> String {
 fn remove_reference(xml: &str) -> String {
     let [open, close] = REFERENCE;
     replace_reference(xml, |_| String::new()).replace(&format!("{open}{close}"), "")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_that_is_listed_is_understood_and_no_other() {
+        for kind in FAULT_KINDS {
+            let text = kind
+                .form
+                .replace(['[', ']'], "")
+                .replace("CODE/POSITION", "15/2")
+                .replace("CODE", "15")
+                .replace("MINUTES", "5")
+                .replace("BYTES", "5")
+                .replace(":N", ":5");
+            let read = PlannerFault::from_kind(&text.parse().unwrap()).unwrap();
+            assert!(read.is_some(), "{text}");
+        }
+        let error = PlannerFault::from_kind(&"frobnicate".parse().unwrap()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("html; and on the transport: delay:MS")
+        );
+    }
 }

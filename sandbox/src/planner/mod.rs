@@ -58,7 +58,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub use self::access::{Access, KnownCertificate, access_code, holder};
-pub use self::fault::{KNOWN as KNOWN_FAULTS, PlannerFault};
+pub use self::fault::{FAULT_KINDS, PlannerFault};
 pub use self::schema::{Headers, Operation};
 pub use self::seed::{Seed, SeedError, SeedEvent, SeedResource};
 use self::service::Service;

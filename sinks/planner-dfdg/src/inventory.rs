@@ -274,7 +274,7 @@ mod tests {
         .unwrap();
         let context = Context {
             connection: "test".to_owned(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock::default()),
             secrets: Arc::new(NoSecrets),
             shutdown: tokio_util::sync::CancellationToken::new(),
         };

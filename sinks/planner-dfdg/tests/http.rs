@@ -26,7 +26,7 @@ impl SecretResolver for Password {
 fn context() -> Context {
     Context {
         connection: "test".to_owned(),
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(SystemClock::default()),
         secrets: Arc::new(Password("canary-hunter2")),
         shutdown: CancellationToken::new(),
     }

@@ -33,7 +33,7 @@ pub fn open(settings: Value) -> Result<Arc<dyn Connection>> {
     use calbridge_ical_source as _;
     let context = Context {
         connection: "test".to_owned(),
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(SystemClock::default()),
         secrets: Arc::new(OnePassword),
         shutdown: tokio_util::sync::CancellationToken::new(),
     };

@@ -143,7 +143,9 @@ fn state(
     };
     match SyncState::read(text) {
         Some(state)
-            if (state.epoch, state.mailbox, state.folder) == (epoch, mailbox as u64, index) =>
+            if (state.epoch, state.mailbox, state.folder) == (epoch, mailbox as u64, index)
+                // Of a time that this copy of the database has not seen: it is an older one that was restored.
+                && state.latest() <= context.store.last_change() =>
         {
             Ok(state)
         }
