@@ -88,6 +88,62 @@ async fn a_source_that_refuses_the_password_is_seen_in_status_and_a_mailbox_in_t
     assert_eq!(bo.matches("[ews.").count(), 1, "{status:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_tells_of_connections_too() {
+    let world = World::new().await;
+    world.run(&["plan"]).await.expect(0);
+    let status = world.run(&["status"]).await.expect(0);
+    assert!(
+        line(&status, "exchange  ").contains("reachable"),
+        "{status:?}"
+    );
+    assert!(
+        line(&status, "planner  ").contains("reachable"),
+        "{status:?}"
+    );
+    world
+        .run_with(&["plan"], |command| {
+            command.env("EXCHANGE_PASSWORD", "wrong");
+        })
+        .await
+        .expect(5);
+    let status = world.run(&["status"]).await.expect(0);
+    assert!(
+        line(&status, "exchange  ").contains("sign-in refused"),
+        "{status:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_paused_is_seen_in_status() {
+    use calbridge_core::store::{PauseScope, Store as _, sqlite::SqliteStore};
+    let world = World::new().await;
+    world.sync().await;
+    let scope = PauseScope::Connection("planner".to_owned());
+    let since = "2026-11-23T06:00:00Z".parse().unwrap();
+    let store = SqliteStore::open(world.state(), since).unwrap();
+    store.pause(&scope, since).await.unwrap();
+    drop(store);
+    let status = world.run(&["status"]).await.expect(0);
+    assert!(
+        line(&status, "PAUSED").contains("for 2 h: connection `planner`"),
+        "{status:?}"
+    );
+    let status = world.run(&["status", "--json"]).await.expect(0).json();
+    assert_eq!(status["pauses"][0]["scope"]["connection"], "planner");
+}
+
+/// That Exchange is reached without TLS stands in no appointment's way.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_leaves_warnings_about_a_connection_to_check() {
+    let world = World::new().await;
+    world.sync().await;
+    let checked = world.run(&["check"]).await.expect(0);
+    assert!(line(&checked, "warning").contains("not encrypted"));
+    let explained = world.run(&["explain", ANNA]).await.expect(0);
+    assert!(!explained.stdout.contains("  ! "), "{explained:?}");
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_notes_how_connections_answer() {

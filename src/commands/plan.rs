@@ -53,11 +53,14 @@ pub(super) async fn run(
         };
         engine.note_roster(sync, &planned).await?;
         match planned {
-            Ok(calendars) => plans.push(SyncPlan {
-                sync: sync.name.clone(),
-                calendars,
-                zone: session.zone(sync),
-            }),
+            Ok(calendars) => {
+                engine.note_plans(sync, &calendars).await?;
+                plans.push(SyncPlan {
+                    sync: sync.name.clone(),
+                    calendars,
+                    zone: session.zone(sync),
+                });
+            }
             Err(error) => failed.push((sync.name.clone(), error.into())),
         }
     }

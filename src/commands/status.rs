@@ -4,7 +4,9 @@ use calbridge_core::engine::SyncConfig;
 use calbridge_core::engine::roster;
 use calbridge_core::model::CalendarKind;
 use calbridge_core::store::sqlite::SqliteStore;
-use calbridge_core::store::{CalendarState, ConnectionTrouble, Counts, Left, Store as _, Trouble};
+use calbridge_core::store::{
+    CalendarState, ConnectionTrouble, Counts, Left, Pause, Store as _, Trouble,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -17,6 +19,8 @@ use crate::output::{Output, table};
 
 #[derive(Serialize)]
 struct Status {
+    /// What operators paused, the longest first.
+    pauses: Vec<Pause>,
     /// The connections of the syncs.
     connections: Vec<ConnectionStatus>,
     syncs: Vec<SyncStatus>,
@@ -80,6 +84,7 @@ pub(super) async fn run(
     let store = session.store_to_read().await?;
     require_known(&store, &syncs, &only).await?;
     let mut status = Status {
+        pauses: store.pauses().await?,
         connections: connections(&store, &syncs).await?,
         syncs: Vec::new(),
     };
@@ -186,7 +191,18 @@ fn text(status: &Status, now: Timestamp) -> String {
         .map(|connection| connection_row(connection, now))
         .collect();
     let head = ["CONNECTION", "STATE", "LAST ANSWER", "TROUBLE"];
-    let mut lines = vec![table(&head, &rows), String::new()];
+    let mut lines: Vec<String> = status
+        .pauses
+        .iter()
+        .map(|pause| {
+            format!(
+                "PAUSED for {}: {}; nothing is read or written there until an operator resumes it.",
+                length(pause.since, now),
+                pause.scope
+            )
+        })
+        .collect();
+    lines.extend([table(&head, &rows), String::new()]);
     for sync in &status.syncs {
         let unreadable = match sync.unreadable {
             0 => String::new(),

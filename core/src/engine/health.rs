@@ -5,12 +5,15 @@ use jiff::{SignedDuration, Timestamp};
 use super::SyncConfig;
 use super::engine::Engine;
 use super::error::EngineError;
-use super::report::{CalendarOutcome, Side};
+use super::report::{CalendarOutcome, CalendarPlan, Failure, Side};
 use crate::connector::{ErrorKind, Scope};
 use crate::store::{ConnectionState, ConnectionTrouble, StoreError, StoreResult};
 
 /// How long a note that all is well is good: it is not written anew with each call.
 const GOOD_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+/// What became of a calendar, as far as it tells of connections: what went wrong, and whether the sink was called.
+type Seen = (Option<Failure>, bool);
 
 /// How a connection answered.
 enum Answer<'a> {
@@ -61,9 +64,25 @@ impl Engine {
         sync: &SyncConfig,
         outcomes: &[CalendarOutcome],
     ) -> StoreResult<()> {
+        let seen = |outcome: &CalendarOutcome| (outcome.failed.clone(), outcome.report.calls > 0);
+        self.note_seen(sync, &outcomes.iter().map(seen).collect::<Vec<_>>())
+            .await
+    }
+
+    /// The same of plans, for which nothing was written.
+    ///
+    /// # Errors
+    /// As [`Engine::note_outcomes`].
+    pub async fn note_plans(&self, sync: &SyncConfig, plans: &[CalendarPlan]) -> StoreResult<()> {
+        let seen = |plan: &CalendarPlan| (plan.failed.clone(), false);
+        self.note_seen(sync, &plans.iter().map(seen).collect::<Vec<_>>())
+            .await
+    }
+
+    async fn note_seen(&self, sync: &SyncConfig, seen: &[Seen]) -> StoreResult<()> {
         for (side, connection) in [(Side::Source, &sync.source), (Side::Sink, &sync.sink)] {
-            let trouble = outcomes.iter().find_map(|outcome| {
-                let failure = outcome.failed.as_ref()?;
+            let trouble = seen.iter().find_map(|(failure, _)| {
+                let failure = failure.as_ref()?;
                 let is_whole = failure.scope == Some(Scope::Connection);
                 (is_whole && failure.side == Some(side)).then_some(Answer::Trouble {
                     kind: failure.kind?,
@@ -73,9 +92,9 @@ impl Engine {
             });
             let answer = match trouble {
                 Some(trouble) => Some(trouble),
-                None => outcomes
+                None => seen
                     .iter()
-                    .any(|outcome| has_answered(outcome, side))
+                    .any(|seen| has_answered(seen, side))
                     .then_some(Answer::Reached),
             };
             if let Some(answer) = answer {
@@ -125,10 +144,10 @@ impl Engine {
 }
 
 /// Whether it shows from what became of a calendar that the connection of this side answered.
-fn has_answered(outcome: &CalendarOutcome, side: Side) -> bool {
-    match &outcome.failed {
+fn has_answered((failure, sink_was_called): &Seen, side: Side) -> bool {
+    match failure {
         // A sink is asked only if there is something to write.
-        None => side == Side::Source || outcome.report.calls > 0,
+        None => side == Side::Source || *sink_was_called,
         Some(failure) => {
             failure.side == Some(side)
                 && matches!(failure.scope, Some(Scope::Calendar | Scope::Item))
