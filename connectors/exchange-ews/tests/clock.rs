@@ -171,8 +171,8 @@ async fn a_start_in_the_hour_that_is_skipped_keeps_its_length() {
 async fn exceptions_and_deletions_on_both_sides_of_the_changes_of_the_clock() {
     for profile in [Profile::Exchange2019, Profile::Gromox] {
         for begin in [date(2026, 7, 6), date(2026, 1, 5)] {
-            // Not 23:00: in winter's half such a start is told like the next day's midnight.
-            for clock in ["00:30", "02:30", "09:00", "21:30", "23:40"] {
+            // In winter's half a start at 23:00 is told like the next day's midnight.
+            for clock in ["00:00", "00:30", "02:30", "09:00", "21:30", "23:00", "23:40"] {
                 let bench = Bench::start(profile).await;
                 let rule = Recurrence {
                     pattern: Pattern::Daily { interval: 1 },
