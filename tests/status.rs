@@ -261,6 +261,55 @@ async fn explain_takes_no_date_that_is_none_for_an_id() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_without_a_day_shows_what_was_refused() {
+    let world = World::new().await;
+    world.appointment(ANNA, "A", "2026-11-24T09:00", "2026-11-24T10:00");
+    world.sync().await;
+    let good = world.run(&["explain", ANNA]).await.expect(0);
+    assert!(!good.stdout.contains("Appointment"), "{good:?}");
+    world
+        .planner
+        .inject(
+            format!("CreateEvents@{ANNA}*all=code:6203")
+                .parse()
+                .unwrap(),
+        )
+        .unwrap();
+    world.appointment(ANNA, "B", "2026-11-25T09:00", "2026-11-25T10:00");
+    world.run(&["sync"]).await.expect(5);
+    let explained = world.run(&["explain", ANNA]).await.expect(0);
+    assert!(
+        explained
+            .stdout
+            .contains("! 1 appointment with a write that was refused"),
+        "{explained:?}"
+    );
+    assert!(
+        explained
+            .stdout
+            .contains("Appointment 2026-11-25 09:00-10:00"),
+        "{explained:?}"
+    );
+    assert!(
+        !explained.stdout.contains("2026-11-24 09:00"),
+        "{explained:?}"
+    );
+    assert!(
+        explained
+            .stdout
+            .contains("The other side does not hold it."),
+        "{explained:?}"
+    );
+    assert_eq!(
+        line(&explained, "refused for good at")
+            .matches("[62")
+            .count(),
+        1,
+        "{explained:?}"
+    );
+}
+
 /// Commands that only look at the state file.
 const LOOKS: [&[&str]; 3] = [&["status"], &["explain", ANNA, "--offline"], &["backup"]];
 

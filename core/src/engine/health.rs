@@ -87,7 +87,11 @@ impl Engine {
                 (is_whole && failure.side == Some(side)).then_some(Answer::Trouble {
                     kind: failure.kind?,
                     code: &failure.code,
-                    message: &failure.message,
+                    // Which side it is shows from the connection's name.
+                    message: failure
+                        .message
+                        .trim_start_matches("source: ")
+                        .trim_start_matches("sink: "),
                 })
             });
             let answer = match trouble {

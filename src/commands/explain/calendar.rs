@@ -58,9 +58,12 @@ pub(super) fn points(
     }
     match (&state.trouble, state.succeeded) {
         (Some(trouble), _) => points.push(bad(format!(
-            "it has had trouble since {} ({} in a row): {}",
+            "it has had trouble since {}{}: {}",
             at(trouble.since),
-            words::times(trouble.times),
+            match trouble.times {
+                0 | 1 => String::new(),
+                many => format!(" ({} in a row)", words::times(many)),
+            },
             words::trouble(&trouble.code, &trouble.message)
         ))),
         (None, Some(succeeded)) => {

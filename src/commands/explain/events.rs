@@ -17,6 +17,8 @@ use crate::error::AppError;
 pub(super) enum Wanted {
     Day(Date),
     Id(String),
+    /// All whose write does not simply go its way.
+    StandingOut,
 }
 
 impl Wanted {
@@ -45,6 +47,12 @@ impl Wanted {
                     || remote.is_some_and(|remote| {
                         remote.id == *id || remote.assigned.as_deref() == Some(id)
                     })
+            }
+            Self::StandingOut => {
+                let is_held = row
+                    .held_since
+                    .is_some_and(|since| row.approved < Some(since));
+                row.dead.is_some() || row.retry.is_some() || row.attempt.is_some() || is_held
             }
             Self::Day(day) => {
                 let source = row.source.as_ref().map(|view| &view.event.content);

@@ -12,6 +12,7 @@ use serde::Serialize;
 use self::calendar::{live, points};
 use self::events::{Wanted, events};
 use super::session::{Session, unknown_address};
+use super::words;
 use crate::cli::ExplainArgs;
 use crate::error::AppError;
 use crate::exit::Exit;
@@ -61,6 +62,19 @@ struct EventExplanation {
     history: Vec<String>,
 }
 
+/// How many appointments are shown that nobody named.
+const SHOWN: usize = 20;
+
+fn standing_out(count: usize) -> String {
+    let what = words::count(count, "appointment");
+    let shown = if count > SHOWN {
+        format!("the first {SHOWN} are shown")
+    } else {
+        "shown below".to_owned()
+    };
+    format!("{what} with a write that was refused, held back, not answered or put off; {shown}")
+}
+
 /// Why nothing may be known of an appointment.
 fn unknown(session: &Session, sync: &SyncConfig, wanted: &Wanted) -> String {
     if let (Wanted::Day(day), Some(rules)) = (wanted, session.rules(sync)) {
@@ -86,7 +100,10 @@ pub(super) async fn run(
             args.address
         ))
     })?;
-    let wanted = args.event.as_deref().map(Wanted::read).transpose()?;
+    let wanted = match &args.event {
+        Some(event) => Wanted::read(event)?,
+        None => Wanted::StandingOut,
+    };
     let store = session.store_to_read().await?;
     let mut explanation = Explanation {
         address: address.as_str().to_owned(),
@@ -108,10 +125,14 @@ pub(super) async fn run(
             calendar.extend(said);
             explanation.known |= named;
         }
-        let events = match (&state, &wanted) {
-            (Some(state), Some(wanted)) => events(&session, &store, sync, state, wanted).await?,
-            _ => Vec::new(),
+        let mut events = match &state {
+            Some(state) => events(&session, &store, sync, state, &wanted).await?,
+            None => Vec::new(),
         };
+        if matches!(wanted, Wanted::StandingOut) && !events.is_empty() {
+            calendar.push(bad(standing_out(events.len())));
+            events.truncate(SHOWN);
+        }
         if let Some(state) = &state
             && store.source_state(&sync.source, state.id).await?.unreadable
         {
@@ -119,8 +140,8 @@ pub(super) async fn run(
                 "not every appointment of this calendar could be read the last time; what is known of them is kept, and the log of that reading tells why",
             ));
         }
-        if let (Some(_), Some(wanted), true) = (&state, &wanted, events.is_empty()) {
-            calendar.push(bad(unknown(&session, sync, wanted)));
+        if state.is_some() && args.event.is_some() && events.is_empty() {
+            calendar.push(bad(unknown(&session, sync, &wanted)));
         }
         explanation.syncs.push(SyncExplanation {
             sync: sync.name.clone(),
@@ -175,6 +196,7 @@ fn text(explanation: &Explanation) -> String {
             let id = event
                 .external_id
                 .as_ref()
+                .filter(|_| event.on_sink != OnSink::Absent)
                 .map(|id| format!(" under the id {id}"))
                 .unwrap_or_default();
             lines.push(format!("    {held}{id}."));
