@@ -8,7 +8,7 @@ use super::pass::PassReport;
 use super::plan::{Plan, context};
 use super::schedule::Due;
 use super::unit::{PassError, Unit, sink_capabilities};
-use super::{LinkId, Row, Rules, outcome};
+use super::{Inputs, LinkId, Row, Rules, outcome};
 use crate::connector::{
     ApplyReport, AttemptToken, Error, ErrorKind, Op, Outcome, Scope, SinkCapabilities, Write,
     WriteId, WriteOutcome,
@@ -285,6 +285,7 @@ impl Plan {
                     call: answer
                         .and_then(|answer| answer.receipt)
                         .and_then(|receipt| i64::try_from(receipt).ok()),
+                    inputs: Some(Box::new(Inputs::of(before, desired, rules, sink, &context))),
                 });
             }
             commit.update.push(settled);

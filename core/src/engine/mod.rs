@@ -37,6 +37,7 @@ mod plan;
 pub mod project;
 mod pull;
 mod reconcile;
+mod replay;
 mod report;
 pub mod roster;
 mod row;
@@ -54,6 +55,7 @@ pub use fingerprint::{Fingerprinter, Prints};
 pub use pass::{Differences, PassReport};
 pub use plan::{PlannedWrite, basis};
 pub use pull::{PAGE, Pulled};
+pub use replay::Inputs;
 pub use report::{
     CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, Side, Silent, SyncOptions,
     SyncReport,

@@ -11,7 +11,9 @@ use super::link::{Linked, link};
 use super::project::{Desired, project};
 use super::schedule::{Schedule, schedule};
 use super::unit::{PassError, Unit, sink_capabilities};
-use super::{Fingerprinter, LinkId, OnSink, Row, Rules, RulesConfig, SinkView, outcome, roster};
+use super::{
+    Fingerprinter, Inputs, LinkId, OnSink, Row, Rules, RulesConfig, SinkView, outcome, roster,
+};
 use crate::connector::{Op, SinkCapabilities};
 use crate::model::{EventTime, SideRef};
 use crate::store::{DecisionRecord, NewRow, RowCommit};
@@ -160,6 +162,7 @@ impl Plan {
                 decision: decision.clone(),
                 outcome: Some(outcome.to_owned()),
                 call: None,
+                inputs: Some(Box::new(Inputs::of(row, desired, rules, sink, &context))),
             };
             if matches!(decision.intent, Intent::Adopt { .. }) {
                 adopted += 1;

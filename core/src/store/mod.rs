@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::connector::{Cursor, Receipt};
 use crate::engine::decide::Decision;
 use crate::engine::identity::Pair;
-use crate::engine::{Fingerprinter, LinkId, Row, SourceView, ViewId};
+use crate::engine::{Fingerprinter, Inputs, LinkId, Row, SourceView, ViewId};
 use crate::model::{
     CalendarKind, CalendarRef, Coverage, Event, EventKey, ItemRef, SideRef, Window,
 };
@@ -358,6 +358,8 @@ pub struct DecisionRecord {
     pub outcome: Option<String>,
     /// The call that carried it: position in [`RowCommit::calls`], or a stored call's id when read back.
     pub call: Option<i64>,
+    /// What it was made from.
+    pub inputs: Option<Box<Inputs>>,
 }
 
 /// A remote call that is kept for support.

@@ -5,10 +5,10 @@
 //! sink answers well, it ends holding what the source holds, with a bounded number of writes.
 
 use calbridge_core::connector::{Op, Outcome, SideState};
-use calbridge_core::engine::decide::Intent;
+use calbridge_core::engine::decide::{Decision, Intent};
 use calbridge_core::engine::guard::GuardHistory;
 use calbridge_core::engine::schedule::schedule;
-use calbridge_core::engine::{GuardLimits, LinkId, OnSink, Row};
+use calbridge_core::engine::{GuardLimits, Inputs, LinkId, OnSink, Row};
 use calbridge_core::model::{Content, EventTime, ShowAs, SideRef};
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -105,8 +105,20 @@ impl Sink {
     }
 }
 
+/// What is kept of a decision makes the same decision again, also after it was stored.
+fn replays(planner: &Planner, row: &Row, decision: &Decision) {
+    let context = planner.context();
+    let desired = planner.desired(row);
+    let sink = crate::common::planner();
+    let inputs = Inputs::of(row, &desired, &planner.rules, &sink, &context);
+    let stored = serde_json::to_string(&inputs).unwrap();
+    let inputs: Inputs = serde_json::from_str(&stored).unwrap();
+    assert_eq!(inputs.replay(context.prints), (desired, decision.clone()));
+}
+
 fn sync(planner: &Planner, row: &Row, sink: &mut Sink, answer: Answer) -> Row {
     let decision = planner.decide(row);
+    replays(planner, row, &decision);
     let plan = schedule(
         std::slice::from_ref(row),
         std::slice::from_ref(&decision),

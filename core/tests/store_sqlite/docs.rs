@@ -140,6 +140,7 @@ async fn views_tell_what_the_tables_hold() {
         decision: Decision { intent, reason },
         outcome: Some("done".to_owned()),
         call: Some(0),
+        inputs: None,
     };
     let mut failed = call("ref-2", now());
     failed.receipt.error = Some(Error::new(

@@ -56,6 +56,7 @@ pub(crate) fn decision(link: LinkId, at: Timestamp, content: Content) -> Decisio
         },
         outcome: Some("done".to_owned()),
         call: Some(0),
+        inputs: None,
     }
 }
 

@@ -60,8 +60,8 @@ pub(super) fn store_decisions(
             .and_then(|position| calls.get(usize::try_from(position).ok()?));
         let stored = transaction
             .prepare_cached(
-                "INSERT INTO decision (link, at, desired, decision, outcome, call)
-                 SELECT id, ?3, ?4, ?5, ?6, ?7 FROM link WHERE id = ?1 AND member = ?2",
+                "INSERT INTO decision (link, at, desired, decision, outcome, call, inputs)
+                 SELECT id, ?3, ?4, ?5, ?6, ?7, ?8 FROM link WHERE id = ?1 AND member = ?2",
             )?
             .execute(params![
                 record.link.0,
@@ -71,6 +71,7 @@ pub(super) fn store_decisions(
                 json(&decision_times(&record.decision))?,
                 record.outcome,
                 call,
+                json_opt(record.inputs.as_ref())?,
             ])?;
         if stored == 0 {
             return Err(StoreError::NotFound("row").into());
@@ -130,7 +131,7 @@ fn decision_times(decision: &Decision) -> Decision {
 
 pub(super) fn decisions(transaction: &Transaction<'_>, link: LinkId) -> Work<Vec<DecisionRecord>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT at, desired, decision, outcome, call FROM decision
+        "SELECT at, desired, decision, outcome, call, inputs FROM decision
           WHERE link = ?1 ORDER BY id DESC",
     )?;
     let records = statement.query_map([link.0], |row| {
@@ -141,6 +142,8 @@ pub(super) fn decisions(transaction: &Transaction<'_>, link: LinkId) -> Work<Vec
             decision: read_json(row, 2)?,
             outcome: row.get(3)?,
             call: row.get(4)?,
+            // Those of another version may not be readable; the decision is.
+            inputs: read_json_opt(row, 5).unwrap_or_default(),
         })
     })?;
     Ok(records.collect::<Result<_, _>>()?)

@@ -5,6 +5,9 @@ ALTER TABLE link ADD COLUMN first_contact INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE source ADD COLUMN folder TEXT;
 ALTER TABLE source ADD COLUMN folder_since TEXT;
 
+-- What a decision was made from: times, fingerprints and rules.
+ALTER TABLE decision ADD COLUMN inputs TEXT;
+
 -- What operators say: pauses in force, and orders with their answers.
 CREATE TABLE pause (
     scope TEXT PRIMARY KEY,
