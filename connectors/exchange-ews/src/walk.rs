@@ -139,12 +139,36 @@ impl Inner {
                 "ews.ErrorSyncFolderNotFound" | "ews.ErrorFolderNotFound" | "ews.ErrorItemNotFound"
             );
             if now == walk.mark.folder && !missing {
-                return Err(error);
+                return self.walk_anew(request, walk, error).await;
             }
             now
         };
         *walk = Walk::new(Bookmark::beginning(folder), false);
         self.walk_page(request, walk).await
+    }
+
+    /// A walk whose state the server refuses in words of its own: without it the same folder may be read. If
+    /// not, the state was not to blame.
+    async fn walk_anew(
+        &self,
+        request: &ChangesRequest,
+        walk: &mut Walk,
+        error: Error,
+    ) -> Result<bool> {
+        if !matches!(error.kind, ErrorKind::Protocol | ErrorKind::Rejected) {
+            return Err(error);
+        }
+        let mut anew = Walk::new(Bookmark::beginning(walk.mark.folder.clone()), false);
+        let Ok(last) = self.walk_page(request, &mut anew).await else {
+            return Err(error);
+        };
+        tracing::info!(
+            calendar = request.calendar.handle(),
+            code = error.code,
+            "The server refuses its own synchronisation state; the calendar is read anew."
+        );
+        *walk = anew;
+        Ok(last)
     }
 
     /// What changed since a state, to the end.

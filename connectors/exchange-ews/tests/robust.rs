@@ -465,3 +465,42 @@ async fn elements_without_content_are_as_good_as_none() {
     assert_eq!(id.as_deref(), Some("J"));
     assert_eq!(error.code, "ews.item.times", "it says what is missing");
 }
+
+#[tokio::test]
+async fn a_state_that_is_refused_in_other_words_is_given_up() {
+    for (code, mends) in [
+        ("ErrorCorruptData", true),
+        ("ErrorInvalidRequest", true),
+        ("ErrorSchemaValidation", true),
+        ("ErrorOfTomorrow", true),
+        // It would be a pity to walk through a large folder again for these.
+        ("ErrorInternalServerError", false),
+        ("ErrorServerBusy", false),
+        ("ErrorAccessDenied", false),
+    ] {
+        let server = Script::start(move |body, _| {
+            if body.contains("GetFolder") {
+                return folder("F");
+            }
+            if body.contains("<m:SyncFolderItems>") {
+                return match body.contains("<m:SyncState>s1<") {
+                    true => err("SyncFolderItems", code),
+                    false => sync("s2", &created("I", "Single")),
+                };
+            }
+            found(&[single("I")])
+        })
+        .await;
+        let feed = read(server.connect().as_ref(), known("F")).await;
+        match feed {
+            Ok(feed) => {
+                assert!(mends, "{code}");
+                assert_eq!((feed.events.len(), feed.snapshots.len()), (1, 1), "{code}");
+            }
+            Err(error) => {
+                assert!(!mends, "{code}: {error}");
+                assert_eq!(error.code, format!("ews.{code}"));
+            }
+        }
+    }
+}
