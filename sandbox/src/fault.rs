@@ -91,7 +91,7 @@ pub const TRANSPORT_KINDS: &[Kind] = &[
     Kind::new("status-after:CODE", "the same after processing"),
     Kind::new(
         "raw:TEXT",
-        "processed; these bytes instead of an HTTP answer (\\r, \\n, \\\\ are understood)",
+        "processed; these bytes for an answer (\\r, \\n, \\\\ are understood)",
     ),
     Kind::new(
         "twice",

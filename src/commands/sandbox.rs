@@ -4,8 +4,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use calbridge_sandbox::exchange::{ExchangeOptions, ExchangeSandbox};
-use calbridge_sandbox::fault::Fault;
-use calbridge_sandbox::planner::{KnownCertificate, PlannerOptions, PlannerSandbox, Resource};
+use calbridge_sandbox::fault::{Fault, FaultSpecError};
+use calbridge_sandbox::planner::{
+    KnownCertificate, PlannerFault, PlannerOptions, PlannerSandbox, Resource,
+};
 use calbridge_sandbox::server::ServerOptions;
 use calbridge_sandbox::tls::{CertificateSpec, Pki};
 use serde::Serialize;
@@ -125,8 +127,12 @@ async fn planner(args: &PlannerArgs) -> Result<(PlannerSandbox, Listening), AppE
         .common
         .fault
         .iter()
-        .map(|spec| spec.parse())
-        .collect::<Result<Vec<Fault>, _>>()
+        .map(|spec| {
+            let fault: Fault = spec.parse()?;
+            PlannerFault::from_kind(&fault.kind)?;
+            Ok(fault)
+        })
+        .collect::<Result<Vec<Fault>, FaultSpecError>>()
         .map_err(|error| AppError::Usage(error.to_string()))?;
     let seeds = seeds(args.common.seed.as_deref())?;
     let base = match &args.pki {
@@ -235,4 +241,29 @@ fn seeds(folder: Option<&Path>) -> Result<Vec<Seed>, AppError> {
     }
     seeds.sort_by(|a, b| (a.room, &a.address).cmp(&(b.room, &b.address)));
     Ok(seeds)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_seed_is_another_mailbox_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("anna@kommune.example.ics");
+        let seeded = |content: &str| {
+            std::fs::write(&file, content).unwrap();
+            database(&seeds(Some(folder.path())).unwrap()).unwrap()
+        };
+        let first = seeded("BEGIN:VCALENDAR");
+        assert_eq!(seeded("BEGIN:VCALENDAR"), first);
+        assert_ne!(seeded("BEGIN:VCALENDAR\nEND:VCALENDAR"), first);
+        std::fs::rename(&file, folder.path().join("bo@kommune.example.ics")).unwrap();
+        let bo = database(&seeds(Some(folder.path())).unwrap()).unwrap();
+        assert_ne!(bo, seeded("BEGIN:VCALENDAR"));
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert!(seeds(Some(folder.path())).is_err());
+    }
 }

@@ -19,7 +19,7 @@ const BACK_OFF: u64 = 297_749;
 pub const FAULT_KINDS: &[Kind] = &[
     Kind::new(
         "busy-fault[:MS]",
-        "ErrorServerBusy as a fault (HTTP 500) with BackOffMilliseconds; nothing is processed",
+        "ErrorServerBusy as a fault with BackOffMilliseconds; not processed",
     ),
     Kind::new(
         "busy-items[:MS]",

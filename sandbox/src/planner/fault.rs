@@ -107,7 +107,7 @@ pub const FAULT_KINDS: &[Kind] = &[
     Kind::new("id-case", "letters of the ids change case in the answer"),
     Kind::new(
         "code:CODE[/POSITION]",
-        "this receipt code, for all events or for the one at this position (from 1); those events are not processed",
+        "this receipt code for all events or one (from 1); not processed",
     ),
     Kind::new("lost", "answered as accepted, not processed"),
     Kind::new(
