@@ -310,6 +310,55 @@ async fn explain_without_a_day_shows_what_was_refused() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn held_deletes_are_shown_in_the_order_of_time_and_wait_for_approval() {
+    let world = World::new().await;
+    let mut items = Vec::new();
+    // Made in another order than they take place.
+    for day in [27, 24, 26, 25] {
+        let (start, end) = (
+            format!("2026-11-{day}T09:00"),
+            format!("2026-11-{day}T10:00"),
+        );
+        items.push(world.appointment(ANNA, "A", &start, &end));
+    }
+    let plan = world.run(&["plan"]).await.expect(0);
+    in_order(&plan);
+    world.sync().await;
+    for item in items {
+        world.exchange.delete(item).unwrap();
+    }
+    world.run(&["sync"]).await.expect(5);
+    let explained = world.run(&["explain", ANNA]).await.expect(0);
+    in_order(&explained);
+    assert!(
+        explained.stdout.contains(
+            "Next: the other side's record is deleted once `calbridge approve` lets it go"
+        ),
+        "{explained:?}"
+    );
+    world.run(&["approve", "--calendar", ANNA]).await.expect(0);
+    let explained = world.run(&["explain", ANNA, "2026-11-24"]).await.expect(0);
+    assert!(
+        explained
+            .stdout
+            .contains("Next: the other side's record is deleted, because"),
+        "{explained:?}"
+    );
+}
+
+fn in_order(done: &Done) {
+    let days: Vec<usize> = (24..28)
+        .map(|day| {
+            let time = format!("2026-11-{day} 09:00-10:00");
+            done.stdout
+                .find(&time)
+                .unwrap_or_else(|| panic!("{done:?}"))
+        })
+        .collect();
+    assert!(days.is_sorted(), "{done:?}");
+}
+
 /// Commands that only look at the state file.
 const LOOKS: [&[&str]; 3] = [&["status"], &["explain", ANNA, "--offline"], &["backup"]];
 

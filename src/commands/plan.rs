@@ -104,7 +104,7 @@ fn text(plans: &Plans, exit: Exit) -> String {
             words::count(plan.calendars.len(), "calendar"),
             words::count(writes, "write")
         ));
-        let rows: Vec<Vec<String>> = plan
+        let mut rows: Vec<Vec<String>> = plan
             .calendars
             .iter()
             .flat_map(|calendar| {
@@ -113,6 +113,8 @@ fn text(plans: &Plans, exit: Exit) -> String {
                 calendar.writes.iter().map(row)
             })
             .collect();
+        // By calendar, then by time: texts of times are in the order of time.
+        rows.sort_by(|one, other| (one.first(), one.get(2)).cmp(&(other.first(), other.get(2))));
         if !rows.is_empty() {
             lines.push(table(&["CALENDAR", "WRITE", "WHEN", "WHY", "ID"], &rows));
         }

@@ -49,10 +49,7 @@ impl Wanted {
                     })
             }
             Self::StandingOut => {
-                let is_held = row
-                    .held_since
-                    .is_some_and(|since| row.approved < Some(since));
-                row.dead.is_some() || row.retry.is_some() || row.attempt.is_some() || is_held
+                row.dead.is_some() || row.retry.is_some() || row.attempt.is_some() || is_held(row)
             }
             Self::Day(day) => {
                 let source = row.source.as_ref().map(|view| &view.event.content);
@@ -117,7 +114,13 @@ pub(super) async fn events(
             external_id: row.sink.remote.as_ref().map(|remote| remote.id.clone()),
             time: when(row, &desired, &rules),
             on_sink: row.sink.state,
-            next: next(&decision.intent).to_owned(),
+            next: match &decision.intent {
+                Intent::Delete if is_held(row) => {
+                    "the other side's record is deleted once `calbridge approve` lets it go"
+                }
+                intent => next(intent),
+            }
+            .to_owned(),
             why: words::reason(decision.reason).to_owned(),
             notes: notes(row, &rules.zone),
             history: history
@@ -126,7 +129,15 @@ pub(super) async fn events(
                 .collect(),
         });
     }
+    // Texts of times are in the order of time.
+    events.sort_by(|one, other| (&one.time, &one.uid).cmp(&(&other.time, &other.uid)));
     Ok(events)
+}
+
+/// Whether the guard holds its delete and nobody has approved it.
+fn is_held(row: &Row) -> bool {
+    row.held_since
+        .is_some_and(|since| row.approved < Some(since))
 }
 
 fn when(row: &Row, desired: &Desired, rules: &Rules) -> Option<String> {
