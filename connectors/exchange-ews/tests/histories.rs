@@ -8,7 +8,7 @@ use calbridge_sandbox::exchange::{
     DayIndex, DayKind, Folder, FreeBusy, ItemHandle, NewItem, Occurrence, Pattern, Profile, Range,
     Recurrence, SeriesRule, Zone,
 };
-use jiff::civil::{Date, Weekday, date};
+use jiff::civil::{Date, DateTime, Weekday, date};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use support::{ANNA, Bench, Feed, after, copenhagen, dk, request};
 
@@ -194,17 +194,20 @@ fn act(bench: &Bench, dice: &mut Dice, items: &mut Vec<(ItemHandle, bool)>, wind
             let slot = dice.of(&slots);
             for (item, torn) in items.iter_mut() {
                 let done = exchange.change_occurrence(*item, slot, |content| {
-                    let hours = if content.all_day {
+                    if content.all_day {
                         // Whole days, by the clock on the wall.
-                        let zone = content.start_zone.rules();
-                        let next = content.local_start().checked_add(1.day()).unwrap();
-                        let next = zone.to_ambiguous_zoned(next).compatible().unwrap();
-                        next.timestamp().duration_since(content.start)
+                        let zone = content.start_zone.rules().clone();
+                        let next = |wall: DateTime| {
+                            let wall = wall.checked_add(1.day()).unwrap();
+                            let there = zone.to_ambiguous_zoned(wall).compatible();
+                            there.unwrap().timestamp()
+                        };
+                        let (start, end) = (content.local_start(), content.local_end());
+                        (content.start, content.end) = (next(start), next(end));
                     } else {
-                        hours
-                    };
-                    content.start += hours;
-                    content.end += hours;
+                        content.start += hours;
+                        content.end += hours;
+                    }
                 });
                 *torn |= done.is_ok();
             }
