@@ -1,7 +1,7 @@
 //! One calendar item, property by property.
 
 use super::recurrence::recurrence;
-use super::values::{boolean_if_any, time, time_if_any, trimmed};
+use super::values::{boolean_if_any, time, time_if_any, trimmed, wall_clock_if_any};
 use super::zone::definition;
 use super::{Exception, FreeBusy, Item, ItemType, WireTime};
 use crate::error::WireError;
@@ -50,8 +50,8 @@ pub(super) fn field(pull: &mut Pull<'_>, open: &Open, item: &mut Item) -> Result
         "OriginalStart" => item.original_start = time_if_any(pull, "OriginalStart")?,
         "Start" => item.start = time_if_any(pull, "Start")?,
         "End" => item.end = time_if_any(pull, "End")?,
-        "StartWallClock" => item.start_wall = time_if_any(pull, "StartWallClock")?,
-        "EndWallClock" => item.end_wall = time_if_any(pull, "EndWallClock")?,
+        "StartWallClock" => item.start_wall = wall_clock_if_any(pull, "StartWallClock")?,
+        "EndWallClock" => item.end_wall = wall_clock_if_any(pull, "EndWallClock")?,
         "IsAllDayEvent" => item.all_day = boolean_if_any(pull, "IsAllDayEvent")?,
         "IsCancelled" => item.cancelled = boolean_if_any(pull, "IsCancelled")?,
         "Location" => item.location = Some(pull.text()?),

@@ -31,6 +31,29 @@ pub(super) fn time_if_any(
     if_any(pull, |text| wire_time(text).ok_or(WireError::Value(what)))
 }
 
+/// As [`time_if_any`], of a clock on the author's wall: with an offset it is that clock all the same. In UTC it is
+/// not known whose clock it is.
+pub(super) fn wall_clock_if_any(
+    pull: &mut Pull<'_>,
+    what: &'static str,
+) -> Result<Option<WireTime>, WireError> {
+    if_any(pull, |text| {
+        let time = wire_time(text).ok_or(WireError::Value(what))?;
+        Ok(shown(text).map_or(time, WireTime::Local))
+    })
+}
+
+/// What stands before an offset other than none.
+fn shown(text: &str) -> Option<DateTime> {
+    let (_, clock) = text.split_once('T')?;
+    let at = clock.find(['+', '-'])?;
+    let offset = clock.get(at..)?;
+    if !offset.contains(|c: char| ('1'..='9').contains(&c)) {
+        return None;
+    }
+    text.strip_suffix(offset)?.parse().ok()
+}
+
 /// As [`boolean`]; an element without content is as good as none.
 pub(super) fn boolean_if_any(
     pull: &mut Pull<'_>,
