@@ -70,7 +70,7 @@ pub fn schedule(
         }
         match &row.retry {
             Some(retry) if waits(retry.not_before, now) => {
-                waiting.push((row.link, retry.not_before))
+                waiting.push((row.link, retry.not_before));
             }
             _ if probe => schedule.probe.push(row.link),
             _ => due.push((row, decision)),
