@@ -94,11 +94,13 @@ impl Layer {
                 let at = error.span().map(|span| span.start);
                 (place(at), error.message().to_owned())
             })
-            .and_then(|table| match Value::serialize(&table) {
-                Ok(Value::Dict(_, dict)) => Ok(dict),
-                Ok(_) => Err((place(None), "not a table".to_owned())),
-                Err(error) => Err((place(None), error.to_string())),
-            })
+            .and_then(
+                |table| match Value::serialize(texts_for_dates(table.into())) {
+                    Ok(Value::Dict(_, dict)) => Ok(dict),
+                    Ok(_) => Err((place(None), "not a table".to_owned())),
+                    Err(error) => Err((place(None), error.to_string())),
+                },
+            )
             .map_err(|(place, message)| {
                 vec![Mistake {
                     place: Some(place),
@@ -258,6 +260,31 @@ impl Provider for Named<'_> {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Profile::Default.collect(self.1.dict.clone()))
+    }
+}
+
+/// Dates and times without quotation marks are values of their own in TOML; no setting is one, and where a text is
+/// wanted they are meant as one.
+fn texts_for_dates(value: toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Datetime(date) => {
+            let text = date.to_string();
+            // A time of day is written to the minute.
+            let minutes = text
+                .strip_suffix(":00")
+                .filter(|_| date.date.is_none() && text.len() == "HH:MM:SS".len());
+            toml::Value::String(minutes.unwrap_or(&text).to_owned())
+        }
+        toml::Value::Array(items) => {
+            toml::Value::Array(items.into_iter().map(texts_for_dates).collect())
+        }
+        toml::Value::Table(table) => toml::Value::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key, texts_for_dates(value)))
+                .collect(),
+        ),
+        other => other,
     }
 }
 

@@ -13,7 +13,7 @@ use super::broken::SINGLE_QUOTES;
 use super::merged::Merged;
 use super::mistake::{Mistake, suggest};
 use super::path::{KeyPath, Step};
-use super::validate::{Checker, Found, allowed};
+use super::validate::{Checker, Found, WRONG_TYPE, allowed};
 use super::{Config, ConnectionConfig, schema};
 
 /// Reads the parts of a configuration and collects what is wrong with them.
@@ -227,7 +227,10 @@ impl Reader {
             // The schema has found it already, more exactly.
             let known = at.to_string();
             let known = self.mistakes.iter().any(|mistake| {
-                mistake.key == known || mistake.key.starts_with(&format!("{known}."))
+                mistake.key == known
+                    || mistake.key.starts_with(&format!("{known}."))
+                    || (mistake.message.starts_with(WRONG_TYPE)
+                        && known.starts_with(&format!("{}.", mistake.key)))
             });
             let missing = matches!(
                 error.kind,
@@ -247,8 +250,18 @@ impl Reader {
 fn complaint(entry: &ConnectorEntry, settings: &Value) -> Option<String> {
     let error = entry.capabilities(settings).err()?;
     let prefix = format!("settings of `{}`: ", entry.id());
-    let text = error.message.strip_prefix(&prefix);
-    Some(text.unwrap_or(&error.message).to_owned())
+    let text = error
+        .message
+        .strip_prefix(&prefix)
+        .unwrap_or(&error.message);
+    // What stands there is not repeated: it may be a secret in the wrong place.
+    let variants = text
+        .strip_prefix("unknown variant `")
+        .and_then(|rest| rest.split_once("`, expected "));
+    Some(match variants {
+        Some((_, names)) => format!("must be {names}"),
+        None => text.to_owned(),
+    })
 }
 
 /// The key that a complaint is about: the innermost one without which the connector says something else.
@@ -291,7 +304,7 @@ fn steps(path: &[String], root: &Value) -> KeyPath {
 fn words(kind: &figment::error::Kind) -> String {
     use figment::error::Kind;
     match kind {
-        Kind::Message(text) if text.contains("\"friendly\" duration") => {
+        Kind::Message(text) if text.contains("\"friendly\"") => {
             "is not a length of time; write for example `60 s` or `10 min`".to_owned()
         }
         Kind::Message(text) => text.clone(),

@@ -49,6 +49,12 @@ pub(crate) fn root() -> Value {
             number.insert("maximum".to_owned(), json!(most));
         }
     }
+    if let Some(path) = schema
+        .pointer_mut("/$defs/StateConfig/properties/path")
+        .and_then(Value::as_object_mut)
+    {
+        path.insert("minLength".to_owned(), json!(1));
+    }
     schema
 }
 

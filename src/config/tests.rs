@@ -363,7 +363,7 @@ fn wrong_types_are_named() {
     "#);
     insta::assert_snapshot!(with("kind = \"basic\"", "kind = \"ntlm\"").mistakes(), @r#"
     the configuration has a mistake
-      calbridge.toml:5:10: `connections.a.auth.kind`: unknown variant `ntlm`, expected `basic` or `bearer`
+      calbridge.toml:5:10: `connections.a.auth.kind`: must be `basic` or `bearer`
     "#);
     insta::assert_snapshot!(with("sink = \"b\"", "sink = \"b\"\ndirection = \"sideways\"").mistakes(), @r#"
     the configuration has a mistake

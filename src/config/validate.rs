@@ -257,6 +257,28 @@ fn choose(
             return vec![choice(at, not_one_of(&options))];
         }
     }
+    // What every branch lacks is what tells them apart; the rest follows from it.
+    let lacks = |branch: &[ValidationError<'static>], name: &Value| {
+        branch.iter().any(|error| {
+            here(error)
+                && matches!(error.kind(), ValidationErrorKind::Required { property } if property == name)
+        })
+    };
+    if let [first, others @ ..] = open.as_slice()
+        && !others.is_empty()
+    {
+        let tags: Vec<Found> = first
+            .iter()
+            .filter(|error| {
+                matches!(error.kind(), ValidationErrorKind::Required { property }
+                    if here(error) && others.iter().all(|branch| lacks(branch, property)))
+            })
+            .flat_map(|error| explain(error, schema))
+            .collect();
+        if !tags.is_empty() {
+            return tags;
+        }
+    }
     open.into_iter()
         .min_by_key(|branch| branch.len())
         .map(|branch| {
@@ -314,7 +336,7 @@ fn wrong_type(path: KeyPath, expected: Vec<&str>, value: &Value) -> Found {
     Found {
         path,
         message: format!(
-            "wrong type: expected {}, found {found}",
+            "{WRONG_TYPE}: expected {}, found {found}",
             expected.join(" or ")
         ),
         help,
@@ -322,6 +344,9 @@ fn wrong_type(path: KeyPath, expected: Vec<&str>, value: &Value) -> Found {
         choice: false,
     }
 }
+
+/// How a mistake about a type begins.
+pub(super) const WRONG_TYPE: &str = "wrong type";
 
 const TEXT: &str = "a text";
 

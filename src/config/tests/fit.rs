@@ -88,3 +88,36 @@ fn a_sync_that_nobody_tells_the_calendars_of_has_its_place() {
         name the addresses: `roster = { from = "allow", allow = ["anna@example.org"] }`
     "#);
 }
+
+#[test]
+fn one_wrong_value_is_one_mistake() {
+    insta::assert_snapshot!(with("sink = \"b\"", "sink = \"b\"\nprivate = { x = 1 }\n[log]\nformat = 2026-01-01\nlevel = { x = \"info\" }").mistakes(), @r#"
+    the configuration has 3 mistakes
+      calbridge.toml:16:1: `sync[0].private`: wrong type: expected a text, found a table
+      calbridge.toml:18:1: `log.format`: must be one of "text", "json"
+      calbridge.toml:19:1: `log.level`: wrong type: expected a text, found a table
+    "#);
+    insta::assert_snapshot!(with("kind = \"basic\", user = \"u\", password = \"env:P\"", "").mistakes(), @r#"
+    the configuration has a mistake
+      calbridge.toml:5:1: `connections.a.auth`: the key `kind` is missing
+    "#);
+    insta::assert_snapshot!(with("sink = \"b\"", "sink = \"b\"\nschedule = { interval = \"\", full = [02:00:00.5] }\n[state]\npath = \"\"").mistakes(), @r#"
+    the configuration has 3 mistakes
+      calbridge.toml:16:14: `sync[0].schedule.interval`: is not a length of time; write for example `60 s` or `10 min`
+      calbridge.toml:16:29: `sync[0].schedule.full`: `02:00:00.5` is not a time of day; write `HH:MM`
+      calbridge.toml:18:1: `state.path`: must not be empty
+    "#);
+    // Times of day without quotation marks are what they look like.
+    let full = |time: &str| {
+        with(
+            "sink = \"b\"",
+            &format!("sink = \"b\"\nschedule = {{ full = [{time}] }}"),
+        )
+        .good()
+    };
+    let (bare, quoted) = (full("03:30"), full("\"03:30\""));
+    assert_eq!(
+        format!("{:?}", bare.syncs[0].schedule),
+        format!("{:?}", quoted.syncs[0].schedule)
+    );
+}
