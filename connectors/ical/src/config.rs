@@ -67,6 +67,13 @@ impl Settings {
     /// # Errors
     /// `Config`, saying what would be right.
     pub(crate) fn place(&self) -> Result<Place> {
+        if self
+            .path
+            .as_deref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            return Err(Error::config("`path` must not be empty"));
+        }
         match (&self.path, &self.url, &self.address) {
             (Some(path), None, None) => Ok(Place::Folder(path.clone())),
             (Some(path), None, Some(address)) => Ok(Place::File(path.clone(), address.clone())),

@@ -29,6 +29,7 @@ fn known(window: Window) -> Coverage {
 fn settings_that_cannot_work_say_what_would_be_right() {
     for (settings, says) in [
         (json!({}), "either `path` or `url`"),
+        (json!({ "path": "" }), "`path` must not be empty"),
         (
             json!({ "path": "a", "url": "https://x.example/", "address": ADDRESS }),
             "either",
