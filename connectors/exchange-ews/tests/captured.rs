@@ -1,5 +1,10 @@
 //! Answers that were captured from a server that is not Microsoft's, played to the whole client.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod support;
 

@@ -172,7 +172,9 @@ async fn exceptions_and_deletions_on_both_sides_of_the_changes_of_the_clock() {
     for profile in [Profile::Exchange2019, Profile::Gromox] {
         for begin in [date(2026, 7, 6), date(2026, 1, 5)] {
             // In winter's half a start at 23:00 is told like the next day's midnight.
-            for clock in ["00:00", "00:30", "02:30", "09:00", "21:30", "23:00", "23:40"] {
+            for clock in [
+                "00:00", "00:30", "02:30", "09:00", "21:30", "23:00", "23:40",
+            ] {
                 let bench = Bench::start(profile).await;
                 let rule = Recurrence {
                     pattern: Pattern::Daily { interval: 1 },

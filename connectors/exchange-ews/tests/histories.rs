@@ -175,10 +175,8 @@ fn act(bench: &Bench, dice: &mut Dice, items: &mut Vec<(ItemHandle, bool)>, wind
         2 if !torn => {
             let _ = exchange.cancel(item);
         }
-        3 => {
-            if exchange.hard_delete(item).is_ok() {
-                items.swap_remove(at);
-            }
+        3 if exchange.hard_delete(item).is_ok() => {
+            items.swap_remove(at);
         }
         4 => {
             if let Ok(moved) = exchange.move_to(item, Folder::OtherCalendar) {

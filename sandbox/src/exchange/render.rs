@@ -473,20 +473,23 @@ pub(crate) fn calendar_item(
         flag("AllowNewTimeProposal", true),
     );
     put("calendar:IsOnlineMeeting", flag("IsOnlineMeeting", false));
-    put(
-        "calendar:StartWallClock",
-        text(
-            "StartWallClock",
-            &wall_clock(content.start, content.start_zone.rules()),
-        ),
-    );
-    put(
-        "calendar:EndWallClock",
-        text(
-            "EndWallClock",
-            &wall_clock(content.end, content.end_zone.rules()),
-        ),
-    );
+    // Quirk of gromox: it knows their names and never fills them in.
+    if !style.profile.is_gromox() {
+        put(
+            "calendar:StartWallClock",
+            text(
+                "StartWallClock",
+                &wall_clock(content.start, content.start_zone.rules()),
+            ),
+        );
+        put(
+            "calendar:EndWallClock",
+            text(
+                "EndWallClock",
+                &wall_clock(content.end, content.end_zone.rules()),
+            ),
+        );
+    }
     put(
         "calendar:StartTimeZoneId",
         text("StartTimeZoneId", content.start_zone.id()),
