@@ -108,8 +108,14 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Approve the deletes that the guard holds back; `plan` shows them first
     ///
-    /// They are sent with the next `sync` or `run`. Stop the service first.
+    /// They are sent with the next `sync`, or by the service at once.
     Approve(ApproveArgs),
+    /// Send again what was refused for good, and what the other side should hold already.
+    Resend(ResendArgs),
+    /// Stop reading and writing: everything, or what is named; also after a restart, until `resume`.
+    Pause(PauseArgs),
+    /// Lift pauses: all, or those that are named.
+    Resume(PauseArgs),
     /// Copy the state file while work goes on.
     Backup {
         /// The copy; must not exist.
@@ -196,6 +202,29 @@ pub(crate) struct StatusArgs {
 pub(crate) struct ApproveArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
+}
+
+/// Arguments of `resend`.
+#[derive(Debug, Args)]
+pub(crate) struct ResendArgs {
+    /// Whose calendar.
+    pub(crate) address: String,
+    /// Which appointment: an iCalendar UID, or the other system's id of it. Without it: all of the calendar.
+    pub(crate) event: Option<String>,
+    /// Only this sync. May be given several times.
+    #[arg(long = "sync", value_name = "NAME")]
+    pub(crate) syncs: Vec<String>,
+}
+
+/// Arguments of `pause` and `resume`.
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// This sync. May be given several times.
+    #[arg(long = "sync", value_name = "NAME")]
+    pub(crate) syncs: Vec<String>,
+    /// Every sync that reads or writes this connection. May be given several times.
+    #[arg(long = "connection", value_name = "NAME")]
+    pub(crate) connections: Vec<String>,
 }
 
 /// Arguments of `explain`.

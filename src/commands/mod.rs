@@ -1,10 +1,11 @@
 //! The commands, one file each.
 
-mod approve;
 mod backup;
 mod check;
 mod connectors;
 mod explain;
+mod orders;
+mod pause;
 mod plan;
 mod run;
 #[cfg(feature = "sandbox")]
@@ -59,7 +60,14 @@ pub(crate) async fn run(cli: Cli, shutdown: CancellationToken) -> Result<Exit, A
         Command::Plan(args) => plan::run(Session::new(global, shutdown)?, args, output).await,
         Command::Status(args) => status::run(Session::new(global, shutdown)?, args, output).await,
         Command::Explain(args) => explain::run(Session::new(global, shutdown)?, args, output).await,
-        Command::Approve(args) => approve::run(Session::new(global, shutdown)?, args, output).await,
+        Command::Approve(args) => {
+            orders::approve(Session::new(global, shutdown)?, args, output).await
+        }
+        Command::Resend(args) => {
+            orders::resend(Session::new(global, shutdown)?, args, output).await
+        }
+        Command::Pause(args) => pause::pause(Session::new(global, shutdown)?, args, output).await,
+        Command::Resume(args) => pause::resume(Session::new(global, shutdown)?, args, output).await,
         Command::Backup { target } => {
             backup::run(Session::new(global, shutdown)?, &target, output).await
         }

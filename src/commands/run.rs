@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use calbridge_core::connector::{CheckReport, CheckScope, Severity};
-use calbridge_core::engine::{ConnectionHandle, Silent};
+use calbridge_core::engine::{ConnectionHandle, Engine, Silent};
+use calbridge_core::store::PauseScope;
 
 use super::session::Session;
 use crate::cli::Selection;
@@ -16,6 +17,9 @@ use crate::output::Output;
 /// How often the connections are checked while the service runs, beginning with its start: a certificate that is
 /// about to expire must be noticed without anybody looking.
 const CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often to see whether a pause was lifted.
+const PAUSE_LOOK: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(session: Session, _: Output) -> Result<Exit, AppError> {
     let syncs = session.syncs(&Selection::default())?;
@@ -31,15 +35,22 @@ pub(super) async fn run(session: Session, _: Output) -> Result<Exit, AppError> {
     );
     tokio::select! {
         done = engine.run(session.config.state.retention, &session.shutdown, &Silent) => done?,
-        never = check_daily(&session, &connections) => match never {},
+        never = check_daily(&session, &engine, &connections) => match never {},
     }
     tracing::info!("calbridge has stopped.");
     Ok(Exit::Success)
 }
 
-async fn check_daily(session: &Session, connections: &[Arc<ConnectionHandle>]) -> Infallible {
+async fn check_daily(
+    session: &Session,
+    engine: &Engine,
+    connections: &[Arc<ConnectionHandle>],
+) -> Infallible {
     loop {
         for connection in connections {
+            while is_paused(engine, connection.name()).await {
+                tokio::time::sleep(PAUSE_LOOK).await;
+            }
             let scope = CheckScope {
                 now: session.clock.now(),
                 calendars: Vec::new(),
@@ -51,6 +62,16 @@ async fn check_daily(session: &Session, connections: &[Arc<ConnectionHandle>]) -
         }
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
+}
+
+/// Whether an operator wants no calls to a connection.
+async fn is_paused(engine: &Engine, connection: &str) -> bool {
+    let pauses = engine.store().pauses().await.unwrap_or_default();
+    pauses.iter().any(|pause| match &pause.scope {
+        PauseScope::All => true,
+        PauseScope::Connection(name) => name == connection,
+        PauseScope::Sync(_) => false,
+    })
 }
 
 fn log(connection: &str, report: &CheckReport) {

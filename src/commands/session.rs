@@ -107,6 +107,12 @@ impl Session {
         blocking(move || SqliteStore::open(path, now)).await
     }
 
+    /// Opens the state file for pauses and orders, also while the service runs.
+    pub(crate) async fn store_beside(&self) -> Result<SqliteStore, AppError> {
+        let path = self.config.state.path.clone();
+        blocking(move || SqliteStore::open_beside(path)).await
+    }
+
     /// Opens the state file for reading, also while the service runs.
     pub(crate) async fn store_to_read(&self) -> Result<SqliteStore, AppError> {
         let path = self.config.state.path.clone();
@@ -305,6 +311,7 @@ impl From<EngineError> for AppError {
         match error {
             EngineError::Store(error) => Self::Store(error),
             EngineError::Roster { connection, error } => Self::Connection { connection, error },
+            paused @ EngineError::Paused { .. } => Self::Failed(paused.to_string()),
             other => Self::Usage(other.to_string()),
         }
     }

@@ -2,12 +2,13 @@
 
 use calbridge_core::connector::Scope;
 use calbridge_core::engine::{
-    CalendarOutcome, Failure, PassReport, Silent, SyncOptions, SyncReport,
+    CalendarOutcome, Failure, PassReport, Silent, SyncConfig, SyncOptions, SyncReport,
 };
+use calbridge_core::store::{Order, OrderKind, StoreError};
 use serde::Serialize;
 
 use super::session::{Session, addresses, require_asked};
-use super::words;
+use super::{orders, words};
 use crate::cli::SyncArgs;
 use crate::error::AppError;
 use crate::exit::Exit;
@@ -58,7 +59,12 @@ pub(super) async fn run(
         reconcile: args.reconcile,
         calendars: addresses(&args.selection.calendars)?,
     };
-    let engine = session.engine(syncs.clone()).await?;
+    let engine = match session.engine(syncs.clone()).await {
+        Err(AppError::Store(StoreError::Locked { .. })) => {
+            return tell_service(&session, &syncs, &options, output).await;
+        }
+        other => other?,
+    };
     require_asked(&engine, &syncs, &options.calendars).await?;
     let bars = Bars::new(output.json);
     let mut reports = Vec::new();
@@ -100,6 +106,33 @@ pub(super) async fn run(
     };
     output.show(&report, || text(&report, exit))?;
     Ok(exit)
+}
+
+/// A service runs, and it alone works with the state file: it is told to do it.
+async fn tell_service(
+    session: &Session,
+    syncs: &[SyncConfig],
+    options: &SyncOptions,
+    output: Output,
+) -> Result<Exit, AppError> {
+    let order = |sync: &SyncConfig| Order {
+        sync: sync.name.clone(),
+        calendars: options.calendars.clone(),
+        what: OrderKind::Sync {
+            full: options.full,
+            reconcile: options.reconcile,
+        },
+    };
+    let report = orders::tell(session, syncs.iter().map(order)).await?;
+    output.show(&report, || {
+        orders::lines(&report, |count| {
+            format!(
+                "the service that runs looks at {} now; `calbridge status` shows what comes of it",
+                words::count(usize::try_from(count).unwrap_or(usize::MAX), "calendar")
+            )
+        })
+    })?;
+    Ok(Exit::Success)
 }
 
 fn exit(reports: &[SyncReport], failed: &[(String, AppError)], stopped: bool) -> Exit {

@@ -73,7 +73,7 @@ impl Engine {
                 self.resend(sync, &order.calendars, event.as_deref()).await
             }
             // The timetable does the rest.
-            OrderKind::Roster | OrderKind::Sync { .. } => {
+            OrderKind::Sync { .. } => {
                 self.check_paused(sync).await?;
                 Ok(self.members(sync, &order.calendars).await?.len() as u64)
             }
@@ -175,14 +175,16 @@ impl Engine {
 
 impl Nudge {
     fn of(order: &Order) -> Self {
-        let work = match order.what {
-            OrderKind::Sync { full, reconcile } => Work { full, reconcile },
-            _ => Work::default(),
+        let (work, roster) = match order.what {
+            OrderKind::Sync { full, reconcile } => {
+                (Work { full, reconcile }, order.calendars.is_empty())
+            }
+            _ => (Work::default(), false),
         };
         Self {
             calendars: order.calendars.clone(),
             work,
-            roster: order.what == OrderKind::Roster,
+            roster,
         }
     }
 }

@@ -448,7 +448,6 @@ impl<'a> Timetable<'a> {
     fn nudge(&mut self, nudge: &Nudge, now: Timestamp) {
         if nudge.roster {
             self.roster = now;
-            return;
         }
         let meant = |state: &CalendarState| {
             nudge.calendars.is_empty() || nudge.calendars.contains(&state.calendar.address)

@@ -29,9 +29,7 @@ pub enum OrderKind {
         /// The event; none: all of the calendar.
         event: Option<String>,
     },
-    /// Ask whose calendars belong to the sync, now.
-    Roster,
-    /// Look at the calendars now; `full`: read them completely; `reconcile`: compare them with what the sink holds.
+    /// Look at the calendars now, and if it is all of them, ask whose belong to the sync first; `full`: read them completely; `reconcile`: compare them with what the sink holds.
     Sync {
         /// Read completely.
         full: bool,

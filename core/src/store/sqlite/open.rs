@@ -109,6 +109,32 @@ impl SqliteStore {
         opened().map(Self::of).map_err(|fault| fault.named(&name))
     }
 
+    /// Opens the state file for an operator's verbs (pauses and orders), also while another process works with it.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open_read_only`], and [`StoreError::ReadOnly`].
+    pub fn open_beside(path: impl AsRef<Path>) -> StoreResult<Self> {
+        let path = path.as_ref();
+        let name = shown(path);
+        require_content(path)?;
+        let opened = || -> Work<Inner> {
+            let writer = Connection::open_with_flags(path, flags())?;
+            probe(&writer, &name)?;
+            prepare_writer(&writer)?;
+            migrate::require_newest(&writer, &name)?;
+            let prints = fingerprinter(&writer, false)?;
+            Ok(Inner {
+                path: name.clone(),
+                writer: Some(Mutex::new(writer)),
+                reader: None,
+                prints,
+                told: Mutex::new(Timestamp::MIN),
+                _lock: None,
+            })
+        };
+        opened().map(Self::of).map_err(|fault| fault.named(&name))
+    }
+
     /// Whether [`SqliteStore::open`] would take the file: it is ours, sound, and nobody else uses it. Nothing in
     /// it is changed, an older format least of all.
     ///
