@@ -27,6 +27,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use load::{Sources, default_file, load};
+use path::KeyPath;
+
 pub(crate) use mistake::{ConfigError, Mistake, Place};
 pub(crate) use schema::whole as whole_schema;
 
@@ -58,8 +60,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) capabilities: Capabilities,
     /// Where it is configured.
     place: Option<Place>,
-    /// Where its settings are.
-    places: BTreeMap<String, Place>,
+    /// Where its settings are, by their last key: the whole key, and its place.
+    places: BTreeMap<String, (KeyPath, Place)>,
 }
 
 impl ConnectionConfig {
@@ -81,7 +83,7 @@ impl ConnectionConfig {
             .find_map(|name| self.places.get_key_value(name));
         let base = format!("connections.{}", self.name);
         let (place, key) = match named {
-            Some((key, place)) => (Some(place.clone()), format!("{base}.{key}")),
+            Some((_, (key, place))) => (Some(place.clone()), format!("{base}.{key}")),
             None => (self.place.clone(), base),
         };
         Mistake {

@@ -1,6 +1,6 @@
 //! From the merged layers to a configuration: every check, every mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use calbridge_core::connector::{self, ConnectorEntry, connectors};
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::broken::SINGLE_QUOTES;
 use super::merged::Merged;
-use super::mistake::{Mistake, suggest};
+use super::mistake::{Mistake, Place, suggest};
 use super::path::{KeyPath, Step};
 use super::validate::{Checker, Found, WRONG_TYPE, allowed};
 use super::{Config, ConnectionConfig, schema};
@@ -163,12 +163,7 @@ impl Reader {
         if !found.is_empty() {
             return None;
         }
-        let places = settings
-            .as_object()
-            .into_iter()
-            .flat_map(|table| table.keys())
-            .filter_map(|key| Some((key.clone(), self.merged.place(&base.clone().key(key))?)))
-            .collect();
+        let places = self.places(&base, &settings);
         Some(ConnectionConfig {
             name: name.to_owned(),
             connector: entry,
@@ -177,6 +172,24 @@ impl Reader {
             place: self.merged.place(&base),
             places,
         })
+    }
+
+    /// Where each setting stands, by its last key. Of two alike the outer one counts.
+    fn places(&self, base: &KeyPath, settings: &Value) -> BTreeMap<String, (KeyPath, Place)> {
+        let mut places = BTreeMap::new();
+        let mut tables = VecDeque::from([(KeyPath::default(), settings)]);
+        while let Some((inside, table)) = tables.pop_front() {
+            for (key, value) in table.as_object().into_iter().flatten() {
+                let path = inside.clone().key(key);
+                if let Some(place) = self.merged.place(&base.clone().join(&path)) {
+                    places
+                        .entry(key.clone())
+                        .or_insert_with(|| (path.clone(), place));
+                }
+                tables.push_back((path, value));
+            }
+        }
+        places
     }
 
     /// What the connector itself has to say about settings that fit its schema: each thing in turn, with the

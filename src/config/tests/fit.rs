@@ -121,3 +121,28 @@ fn one_wrong_value_is_one_mistake() {
         format!("{:?}", quoted.syncs[0].schedule)
     );
 }
+
+/// What a connector finds when it is opened, such as a file that is not there, has the place of the setting.
+#[test]
+fn what_a_connector_says_of_an_inner_setting_has_its_place() {
+    let config = with(
+        "connector = \"probe\"",
+        "connector = \"probe\"\nhttp = { max_response = 5 }",
+    )
+    .good();
+    let mistake = |text: &str| {
+        let mistake = config.connections["a"].mistake(text);
+        let Some(Place::File {
+            at: Some((line, _)),
+            ..
+        }) = mistake.place
+        else {
+            panic!("{mistake:?}")
+        };
+        (line, mistake.key)
+    };
+    let inner = mistake("`max_response` x: cannot be read");
+    assert_eq!(inner, (4, "connections.a.http.max_response".to_owned()));
+    assert_eq!(mistake("`url` is odd"), (5, "connections.a.url".to_owned()));
+    assert_eq!(mistake("`nothing` is odd"), (2, "connections.a".to_owned()));
+}
