@@ -4,13 +4,14 @@ use calbridge_core::engine::decide::{DecideContext, Intent, decide};
 use calbridge_core::engine::project::{Desired, project};
 use calbridge_core::engine::{Row, Rules, SyncConfig, basis};
 use calbridge_core::store::sqlite::SqliteStore;
-use calbridge_core::store::{CalendarState, DecisionRecord, Store as _};
+use calbridge_core::store::{CalendarState, Store as _};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::super::session::Session;
 use super::super::words;
 use super::EventExplanation;
+use super::replay::Past;
 use crate::error::AppError;
 
 /// Which appointments are wanted.
@@ -125,7 +126,7 @@ pub(super) async fn events(
             notes: notes(row, &rules.zone),
             history: history
                 .iter()
-                .map(|record| past(record, &rules.zone))
+                .map(|record| Past::of(record, &rules.zone, &prints))
                 .collect(),
         });
     }
@@ -152,7 +153,7 @@ fn when(row: &Row, desired: &Desired, rules: &Rules) -> Option<String> {
     content.map(|content| words::time(&content.time, &rules.zone))
 }
 
-fn next(intent: &Intent) -> &'static str {
+pub(super) fn next(intent: &Intent) -> &'static str {
     match intent {
         Intent::Nothing => "nothing is to be done",
         Intent::Create { .. } => "it is made on the other side",
@@ -209,18 +210,4 @@ fn notes(row: &Row, zone: &TimeZone) -> Vec<String> {
         ));
     }
     notes
-}
-
-fn past(record: &DecisionRecord, zone: &TimeZone) -> String {
-    let outcome = record
-        .outcome
-        .as_ref()
-        .map(|outcome| format!(": {outcome}"))
-        .unwrap_or_default();
-    format!(
-        "{} {}, because {}{outcome}",
-        words::at(record.at, zone),
-        next(&record.decision.intent),
-        words::reason(record.decision.reason)
-    )
 }

@@ -3,6 +3,7 @@
 
 mod calendar;
 mod events;
+mod replay;
 
 use calbridge_core::engine::{OnSink, SyncConfig};
 use calbridge_core::model::Address;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use self::calendar::{live, points};
 use self::events::{Wanted, events};
+use self::replay::Past;
 use super::session::{Session, unknown_address};
 use super::words;
 use crate::cli::ExplainArgs;
@@ -59,7 +61,7 @@ struct EventExplanation {
     /// Further facts: refusals, waits, holds.
     notes: Vec<String>,
     /// What was decided before, newest first.
-    history: Vec<String>,
+    history: Vec<Past>,
 }
 
 /// How many appointments are shown that nobody named.
@@ -206,7 +208,7 @@ fn text(explanation: &Explanation) -> String {
                 event
                     .history
                     .iter()
-                    .map(|past| format!("    Before: {past}.")),
+                    .map(|past| format!("    Before: {}.", past.text())),
             );
         }
         lines.push(String::new());
