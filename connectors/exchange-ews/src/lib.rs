@@ -21,7 +21,10 @@
 //! Which is cheaper than expanding series here is a matter of measurement: `docs/adr/0002-expansion.md`.
 //! Servers that speak EWS and do not expand are recognised by the masters that they put into a view. For
 //! them the folder is listed page by page, masters and exceptions are read by GetItem, and `recurrence`
-//! expands them as Outlook does.
+//! expands them as Outlook does. So it is where a damaged item spoils the views that it belongs to.
+//!
+//! What the server cannot give for the moment is asked for again in a later feed although nothing changed, ever
+//! more rarely.
 //!
 //! # What the administrator sets up
 //!

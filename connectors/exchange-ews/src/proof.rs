@@ -8,6 +8,7 @@ use crate::map::{Doubts, Mapper, to_instant, uid};
 use crate::request::{self, Properties};
 use crate::response::{Item, ItemType};
 use crate::source::{Expands, Inner};
+use crate::window::is_damage;
 
 /// How many masters are tried to prove whether the server expands series.
 const PROOFS: usize = 4;
@@ -50,7 +51,7 @@ impl Inner {
             let body = request::calendar_view(folder, &Properties::view(&FieldSet::times()), range);
             let view = match self.client.single(&calendar.address, &body).await {
                 Ok(view) => view,
-                Err(error) if error.kind == ErrorKind::Rejected => continue,
+                Err(error) if error.kind == ErrorKind::Rejected || is_damage(&error) => continue,
                 Err(error) => return Err(error),
             };
             if view.items.iter().any(Item::is_master) {

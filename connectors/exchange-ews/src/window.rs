@@ -105,7 +105,21 @@ impl Inner {
             }
             expands = Expands::Yes;
         }
-        let (items, torn) = self.view(request, folder, window).await?;
+        let (items, torn) = match self.view(request, folder, window).await {
+            // One damaged item may spoil every view that it belongs to. By themselves the others can be read.
+            Err(error) if is_damage(&error) => {
+                tracing::info!(
+                    calendar = request.calendar.handle(),
+                    code = error.code,
+                    "The server cannot give a view of the calendar; its items are read one by one."
+                );
+                let listed = self
+                    .read_listing(request, folder, window, mapper(expands))
+                    .await?;
+                return Ok(Read { verdict, ..listed });
+            }
+            view => view?,
+        };
         if items.iter().any(Item::is_master) {
             let listed = self
                 .read_listing(request, folder, window, mapper(Expands::No))
@@ -264,6 +278,22 @@ impl Inner {
         }
         Ok((changes, vanished))
     }
+}
+
+/// Whether a view failed for what the calendar holds rather than for the server's state.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    matches!(
+        error.code.as_str(),
+        "ews.ErrorItemCorrupt"
+            | "ews.ErrorCorruptData"
+            | "ews.ErrorFolderCorrupt"
+            | "ews.ErrorPropertyUpdate"
+            | "ews.ErrorItemPropertyRequestFailed"
+            | "ews.ErrorCalendarInvalidRecurrence"
+            | "ews.ErrorRecurrenceHasNoOccurrence"
+            | "ews.ErrorCalendarOutOfRange"
+            | "ews.ErrorInternalServerError"
+    )
 }
 
 /// What an item that was read by itself has to tell about the window.

@@ -4,7 +4,9 @@
 mod support;
 
 use calbridge_core::model::{Field, ShowAs};
-use support::script::{Script, ZONE, created, folder, found, got, item, master, sync};
+use support::script::{
+    Script, ZONE, created, envelope, err, failure, folder, found, got, item, master, success, sync,
+};
 use support::{ANNA, after, read, request, window};
 
 fn december() -> calbridge_core::model::Window {
@@ -307,4 +309,65 @@ async fn sensitivities_and_states() {
             .iter()
             .all(|e| e.content.show_as == Some(ShowAs::Busy))
     );
+}
+
+#[tokio::test]
+async fn a_damaged_item_that_spoils_every_view_stops_no_other() {
+    for code in [
+        "ErrorItemCorrupt",
+        "ErrorCorruptData",
+        "ErrorCalendarInvalidRecurrence",
+        "ErrorInternalServerError",
+    ] {
+        let server = Script::start(move |body, _| {
+            if body.contains("GetFolder") {
+                return folder("F");
+            }
+            if body.contains("<m:SyncFolderItems>") {
+                let all = created("M", "RecurringMaster") + &created("D", "RecurringMaster");
+                let known = body.contains("<m:SyncState>");
+                return sync("s1", if known { "" } else { &all });
+            }
+            let single = item(
+                "S",
+                "Single",
+                "2026-12-02T08:00:00Z",
+                "2026-12-02T09:00:00Z",
+                ZONE,
+            );
+            let damaged = master("").replace(r#"Id="M""#, r#"Id="D""#);
+            let damaged = damaged.replace("uid-M", "uid-D");
+            if body.contains("CalendarView") {
+                return err("FindItem", code);
+            }
+            if body.contains("FindItem") {
+                return found(&[single, damaged, master("")]);
+            }
+            let messages: String = body
+                .split("<t:ItemId Id=\"")
+                .skip(1)
+                .map(|rest| match rest.starts_with('D') {
+                    true => failure("GetItem", "ErrorItemCorrupt"),
+                    false => success("GetItem", &format!("<m:Items>{}</m:Items>", master(""))),
+                })
+                .collect();
+            envelope("GetItem", &messages)
+        })
+        .await;
+        // A server that is known to expand, and one of which it is not known.
+        for expands in ["yes", "unknown"] {
+            let mut request = request(ANNA, december());
+            let cursor = format!(r#"{{"folder":"F","state":"","expands":"{expands}"}}"#);
+            request.cursor = Some(calbridge_core::connector::Cursor(cursor));
+            let feed = read(server.connect().as_ref(), request).await.unwrap();
+            assert_eq!(feed.events.len(), 5, "{code}: four Mondays and the single");
+            assert_eq!(feed.unreadable.len(), 1, "{code}");
+            assert_eq!(feed.unreadable[0].1.as_deref(), Some("uid-D"), "{code}");
+            assert_eq!(feed.snapshots, [december()], "{code}");
+            assert!(
+                feed.cursor.unwrap().0.contains(expands),
+                "nothing is proven"
+            );
+        }
+    }
 }
