@@ -10,7 +10,7 @@ use calbridge_sandbox::exchange::{
 };
 use jiff::civil::{Date, DateTime, Weekday, date};
 use jiff::{SignedDuration, Timestamp, ToSpan};
-use support::{ANNA, Bench, Feed, after, copenhagen, dk, request};
+use support::{ANNA, Bench, Feed, after, copenhagen, dk, read_some, request};
 
 /// A small generator (splitmix64), so that a seed tells all.
 struct Dice(u64);
@@ -240,12 +240,16 @@ fn act(bench: &Bench, dice: &mut Dice, items: &mut Vec<(ItemHandle, bool)>, wind
 }
 
 /// As the core takes a feed in.
-fn take(view: &mut Vec<Event>, feed: Feed) -> bool {
-    assert!(feed.unreadable.is_empty(), "{:?}", feed.unreadable);
+fn take(view: &mut Vec<Event>, feed: Feed) {
+    let kept: Vec<&str> = feed
+        .unreadable
+        .iter()
+        .filter_map(|(_, uid, _)| uid.as_deref())
+        .collect();
     for covered in &feed.snapshots {
         view.retain(|event| {
             let (start, end) = event.content.time.span_in(&copenhagen());
-            !covered.overlaps(start, end)
+            kept.contains(&event.key.uid()) || !covered.overlaps(start, end)
         });
     }
     let keys: Vec<String> = feed
@@ -255,10 +259,24 @@ fn take(view: &mut Vec<Event>, feed: Feed) -> bool {
         .collect();
     view.retain(|event| !keys.contains(&event.key.as_text()));
     view.extend(feed.events);
-    feed.snapshots.is_empty()
 }
 
-async fn history(profile: Profile, seed: u64) {
+/// Faults that pass.
+const FAULTS: &[&str] = &[
+    "**1=busy-503:1",
+    "SyncFolderItems*1=busy-items:1000",
+    "SyncFolderItems*1=error:ErrorInvalidSyncStateData",
+    "SyncFolderItems*1=malformed",
+    "FindItem*1=fault:ErrorInternalServerTransientError",
+    "FindItem*1=error:ErrorItemCorrupt",
+    "FindItem*1=error:ErrorTimeoutExpired",
+    "GetItem*1=item-error:ErrorInternalServerTransientError/1",
+    "GetItem*1=item-error:ErrorMailboxStoreUnavailable/2",
+    "GetItem*1=batch-stop:1",
+    "GetItem*1=busy-items:1000",
+];
+
+async fn history(profile: Profile, seed: u64, faults: bool) {
     let mut dice = Dice(seed);
     let bench = Bench::start(profile).await;
     let mut items = Vec::new();
@@ -281,7 +299,30 @@ async fn history(profile: Profile, seed: u64) {
         next.covered.clip(next.window);
         next.full = dice.roll(8) == 0;
         next.now += SignedDuration::from_mins(5);
+        if faults {
+            for _ in 0..dice.roll(3) {
+                bench.exchange.inject_spec(dice.of(FAULTS)).unwrap();
+            }
+            let (feed, error) = read_some(bench.connection.as_ref(), next.clone()).await;
+            if error.is_some() {
+                // What was stored before the error is a place to go on at, if there was one before.
+                if next.cursor.is_some() && feed.cursor.is_some() {
+                    next.cursor = feed.cursor;
+                }
+            } else {
+                next = after(&feed, &next);
+                take(&mut view, feed);
+            }
+            if round % 4 < 3 {
+                continue;
+            }
+            // And then there is peace.
+            bench.exchange.clear_faults();
+            next.now += SignedDuration::from_hours(3);
+            next.full = false;
+        }
         let feed = bench.read(next.clone()).await.unwrap();
+        assert!(feed.unreadable.is_empty(), "{:?}", feed.unreadable);
         next = after(&feed, &next);
         take(&mut view, feed);
         let all = Feed {
@@ -299,17 +340,29 @@ async fn history(profile: Profile, seed: u64) {
     }
 }
 
-#[tokio::test]
-async fn what_the_feeds_told_is_what_the_calendar_holds() {
-    let seeds: u64 = std::env::var("SEEDS").map_or(6, |text| text.parse().unwrap());
-    let from: u64 = std::env::var("FROM").map_or(0, |text| text.parse().unwrap());
-    for seed in from..from + seeds {
+/// A run of seeds, of all servers.
+async fn histories(faults: bool) {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap())
+    };
+    let from = number("FROM", 0);
+    for seed in from..from + number("SEEDS", 6) {
         for profile in [
             Profile::Exchange2019,
             Profile::Gromox,
             Profile::Exchange2013,
         ] {
-            history(profile, seed).await;
+            history(profile, seed, faults).await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_the_feeds_told_is_what_the_calendar_holds() {
+    histories(false).await;
+}
+
+#[tokio::test]
+async fn what_the_feeds_told_is_what_the_calendar_holds_once_the_trouble_is_over() {
+    histories(true).await;
 }
