@@ -281,7 +281,8 @@ async fn history(profile: Profile, seed: u64, faults: bool) {
     let bench = Bench::start(profile).await;
     let mut items = Vec::new();
     let mut view = Vec::new();
-    let from = dk("2026-11-20T00:00");
+    // Half of them over the spring change of the clock, half over the autumn's.
+    let from = dk(["2026-11-20T00:00", "2026-08-20T00:00"][usize::try_from(seed % 2).unwrap()]);
     let window = |rolled: i64| {
         let days = |n: i64| SignedDuration::from_hours(24 * n);
         Window::new(from + days(rolled), from + days(rolled + 150)).unwrap()
