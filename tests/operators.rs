@@ -81,18 +81,22 @@ async fn k158_k159_orders_are_carried_out_by_the_service_that_runs() {
     let world = World::new().await;
     world.configure(|text| text.replace("interval = \"1 s\"", "interval = \"20 h\""));
     let items = appointments(&world, ANNA, 8);
-    let _service = world.start_live(&["run"]);
-    until("the first sync", || world.in_planner(ANNA).len() == 8).await;
-    // Nothing is looked at for hours, unless somebody says so.
     appointments(&world, BO, 1);
+    let _service = world.start_live(&["run"]);
+    until("the first sync", || {
+        (world.in_planner(ANNA).len(), world.in_planner(BO).len()) == (8, 1)
+    })
+    .await;
+    // Nothing is looked at for hours, unless somebody says so.
+    world.appointment(BO, "late", &ahead(5, "09:00"), &ahead(5, "10:00"));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(world.in_planner(BO).is_empty());
+    assert_eq!(world.in_planner(BO).len(), 1);
     let told = world
         .run(&["sync", "--full", "--reconcile"])
         .await
         .expect(0);
     assert!(told.stdout.contains("the service that runs"), "{told:?}");
-    until("the change", || world.in_planner(BO).len() == 1).await;
+    until("the change", || world.in_planner(BO).len() == 2).await;
 
     for item in &items[..7] {
         world.exchange.delete(*item).unwrap();
@@ -136,4 +140,21 @@ async fn what_was_refused_is_sent_again_on_request() {
     assert!(none.stdout.contains("nothing to send again"), "{none:?}");
     let unknown = world.run(&["resend", "nobody@kommune.example"]).await;
     assert!(unknown.expect(2).stderr.contains("nobody@kommune.example"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_spent_is_trouble_of_its_calendars_and_nothing_is_lost() {
+    let world = World::new().await;
+    let planner = "[connections.planner]\n";
+    world.configure(|text| text.replace(planner, &format!("{planner}budget = 3\n")));
+    appointments(&world, ANNA, 40);
+    let stopped = world.run(&["sync"]).await.expect(5);
+    assert!(stopped.stdout.contains("[budget]"), "{stopped:?}");
+    assert_eq!(world.in_planner(ANNA).len(), 3);
+    world.configure(|text| text.replace("budget = 3\n", ""));
+    world.run(&["sync"]).await.expect(0);
+    assert_eq!(world.in_planner(ANNA).len(), 40);
+    world.configure(|text| text.replace(planner, &format!("{planner}budget = 0\n")));
+    let wrong = world.run(&["sync"]).await.expect(2);
+    assert!(wrong.stderr.contains("budget"), "{wrong:?}");
 }

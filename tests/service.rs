@@ -16,14 +16,16 @@ async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
     world.appointment(ANNA, "A", &ahead(2, "09:00"), &ahead(2, "10:00"));
     let mut service = world.start_live(&["run"]);
     until("the first sync", || world.in_planner(ANNA).len() == 1).await;
-    // The state file is in use, which `status` and `backup` do not mind and `plan` does.
+    // The state file is in use, which `status`, `backup` and `plan` do not mind, and reading anew does.
     world.run(&["status"]).await.expect(0);
     let copy = world.dir.path().join("copy.db");
     world
         .run(&["backup", copy.to_str().unwrap()])
         .await
         .expect(0);
-    let refused = world.run(&["plan"]).await.expect(3);
+    let planned = world.run(&["plan", "--json"]).await.expect(0).json();
+    assert_eq!((&planned["writes"], &planned["from_store"]), (&0.into(), &true.into()));
+    let refused = world.run(&["plan", "--full"]).await.expect(3);
     assert!(
         refused.stderr.contains("in use by another calbridge"),
         "{refused:?}"

@@ -8,7 +8,7 @@ use calbridge_core::connector::{self, Connection, Context, ErrorKind};
 use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, Rules, SyncConfig};
 use calbridge_core::model::Address;
 use calbridge_core::store::sqlite::SqliteStore;
-use calbridge_core::store::{Store, StoreError};
+use calbridge_core::store::{Fence, Store, StoreError};
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
@@ -166,12 +166,15 @@ impl Session {
             .filter(|(name, _)| named(name))
         {
             match self.open(connection) {
-                Ok(open) => handles.push(Arc::new(ConnectionHandle::new(
-                    name,
-                    connection.version(),
-                    connection.capabilities.clone(),
-                    open,
-                ))),
+                Ok(open) => {
+                    let handle = ConnectionHandle::new(
+                        name,
+                        connection.version(),
+                        connection.capabilities.clone(),
+                        open,
+                    );
+                    handles.push(Arc::new(handle.with_budget(connection.budget)));
+                }
                 Err(error) if error.kind == ErrorKind::Config => {
                     mistakes.push(connection.mistake(&error.message));
                 }
@@ -201,6 +204,16 @@ impl Session {
         let clock = Arc::clone(&self.clock);
         let engine = Engine::new(Arc::clone(&store), fence, clock, connections, syncs)?;
         Ok((engine, store))
+    }
+
+    /// The engine over these syncs, with the state file open for reading: beside a service that runs.
+    pub(crate) async fn engine_to_read(&self, syncs: Vec<SyncConfig>) -> Result<Engine, AppError> {
+        let store: Arc<dyn Store> = Arc::new(self.store_to_read().await?);
+        // Whoever holds the lease, it is not us: nothing can be written under this.
+        let fence = Fence(0);
+        let clock = Arc::clone(&self.clock);
+        let connections = self.connections(&syncs)?;
+        Ok(Engine::new(store, fence, clock, connections, syncs)?)
     }
 
     /// The engine over these syncs, with the state file open for writing.

@@ -213,6 +213,18 @@ fn counts(report: &PassReport) -> String {
             parts.push(format!("{count} {what}"));
         }
     }
+    if let Some(found) = &report.differences {
+        parts.push(format!(
+            "only observed: {} missing, {} different, {} surplus",
+            found.missing, found.different, found.surplus
+        ));
+    }
+    if report.others > 0 {
+        parts.push(format!(
+            "{} made or changed by somebody else",
+            report.others
+        ));
+    }
     parts.join(", ")
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) connector: &'static ConnectorEntry,
     /// The connector's settings.
     pub(crate) settings: serde_json::Value,
+    /// The most writes in 24 hours.
+    pub(crate) budget: Option<u64>,
     /// What it can do with these settings.
     pub(crate) capabilities: Capabilities,
     /// Where it is configured.

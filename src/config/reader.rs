@@ -105,7 +105,7 @@ impl Reader {
         loop {
             let found = base
                 .get(&self.merged.json)
-                .map(|value| checker.check(&without_connector(base, value)))
+                .map(|value| checker.check(&settings_of(base, value)))
                 .unwrap_or_default();
             let mut mended = false;
             for wrong in found.iter().filter(|wrong| wrong.text_expected) {
@@ -150,7 +150,7 @@ impl Reader {
             return None;
         };
         let found = self.check(&base, entry.manifest().settings);
-        let settings = without_connector(&base, base.get(&self.merged.json)?);
+        let settings = settings_of(&base, base.get(&self.merged.json)?);
         let capabilities = match entry.capabilities(&settings) {
             Ok(capabilities) => capabilities,
             // What the schema says is more exact, but a choice that is not there yet only the connector knows.
@@ -168,6 +168,9 @@ impl Reader {
             name: name.to_owned(),
             connector: entry,
             settings,
+            budget: base
+                .get(&self.merged.json)
+                .and_then(|table| table.get("budget")?.as_u64()),
             capabilities,
             place: self.merged.place(&base),
             places,
@@ -329,14 +332,15 @@ fn words(kind: &figment::error::Kind) -> String {
     }
 }
 
-/// The settings of a connection are what stands in its table besides the connector's name.
-fn without_connector(base: &KeyPath, value: &Value) -> Value {
+/// The settings of a connector are what stands in its connection's table besides what is the program's.
+fn settings_of(base: &KeyPath, value: &Value) -> Value {
     let mut value = value.clone();
     if let ([Step::Key(section), Step::Key(_)], Some(table)) =
         (base.0.as_slice(), value.as_object_mut())
         && section == "connections"
     {
         table.remove("connector");
+        table.remove("budget");
     }
     value
 }

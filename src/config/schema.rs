@@ -31,6 +31,9 @@ struct Root {
 struct ConnectionRoot {
     /// The connector (`calbridge connectors list` names them). The other keys are its settings.
     connector: String,
+    /// The most writes that are sent to it within 24 hours, counted by the hour: a brake on whatever runs wild. What is more
+    /// waits, and `calbridge status` tells so. Default: no limit.
+    budget: Option<u64>,
 }
 
 /// The schema of the root; connections may hold anything besides `connector`.
@@ -63,11 +66,12 @@ const LONGEST: u32 = 36_500;
 
 /// What numbers of the engine's and the store's own settings make sense. A retention of nothing would forget what
 /// the next round needs.
-const RANGES: [(&str, &str, u32, u32); 7] = [
+const RANGES: [(&str, &str, u32, u32); 8] = [
     ("GuardLimits", "percent", 0, 100),
     ("GuardLimits", "calendars_percent", 0, 100),
     ("GuardLimits", "count", 0, u32::MAX),
     ("GuardLimits", "empty_above", 0, u32::MAX),
+    ("ConnectionRoot", "budget", 1, u32::MAX),
     ("Retention", "rows_days", 1, LONGEST),
     ("Retention", "calls_days", 1, LONGEST),
     ("Retention", "leavers_days", 1, LONGEST),
@@ -92,6 +96,7 @@ pub(crate) fn whole() -> Value {
                 .as_object_mut()
             {
                 properties.insert("connector".to_owned(), json!({ "const": id }));
+                properties.insert("budget".to_owned(), json!(true));
             }
         }
         definitions.insert(format!("connector {id}"), settings);

@@ -46,7 +46,10 @@ impl Plan {
                 return Err(PassError::Cancelled);
             }
             unit.check_paused().await?;
-            unit.check_budget().await?;
+            let left = unit.budget_left().await?;
+            if batch.len() > left {
+                batches.push(batch.split_off(left));
+            }
             let sent = match self.send(unit, rules, sink, &batch).await {
                 Ok(sent) => sent,
                 // A refused batch is halved until the culprit stands alone. If the calendar is refused, or more, none

@@ -530,6 +530,34 @@ impl Engine {
     ) -> Result<Vec<CalendarPlan>, EngineError> {
         self.check_paused(sync).await?;
         self.refresh_roster(sync).await?;
+        self.plans(sync, options, Views::ReadAnew, shutdown).await
+    }
+
+    /// What a sync would write, by what was last seen of both sides. Calls nobody and stores nothing, so it serves beside a
+    /// service that works with the store.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn plan_from_store(
+        &self,
+        sync: &SyncConfig,
+        only: &[Address],
+    ) -> Result<Vec<CalendarPlan>, EngineError> {
+        let options = SyncOptions {
+            calendars: only.to_vec(),
+            ..SyncOptions::default()
+        };
+        let never = CancellationToken::new();
+        self.plans(sync, &options, Views::AsStored, &never).await
+    }
+
+    async fn plans(
+        &self,
+        sync: &SyncConfig,
+        options: &SyncOptions,
+        views: Views,
+        shutdown: &CancellationToken,
+    ) -> Result<Vec<CalendarPlan>, EngineError> {
         let members = self.members(sync, &options.calendars).await?;
         let mut plans = Vec::with_capacity(members.len());
         let (Some(source), Some(sink)) = (self.handle(&sync.source), self.handle(&sync.sink))
@@ -538,10 +566,11 @@ impl Engine {
         };
         for member in members {
             let unit = self.unit(sync, (source, sink), &member, shutdown);
-            let planned = plan_member(&unit, &member, options).await;
+            let planned = plan_member(&unit, &member, options, views).await;
             let failed = planned.as_ref().err().map(Failure::from);
             plans.push(CalendarPlan {
                 calendar: unit.reference.clone(),
+                observed: unit.observed,
                 writes: planned.unwrap_or_default(),
                 failed,
             });
@@ -594,10 +623,20 @@ impl Engine {
     }
 }
 
+/// What a plan is made from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Views {
+    /// Both sides are read first.
+    ReadAnew,
+    /// What was last seen.
+    AsStored,
+}
+
 async fn plan_member(
     unit: &Unit<'_>,
     member: &Member,
     options: &SyncOptions,
+    views: Views,
 ) -> Result<Vec<PlannedWrite>, PassError> {
     let (Some(source), Some(sink)) = (
         &unit.source.capabilities().source,
@@ -606,6 +645,9 @@ async fn plan_member(
         return Err(PassError::Source(Error::unsupported("this direction")));
     };
     let rules = unit.sync.rules().at(unit.believed.now, source, sink)?;
+    if views == Views::AsStored {
+        return plan::plan_stored(unit, &rules).await;
+    }
     if sink.inventory.is_some() && (options.reconcile || member.state.inventoried.is_none()) {
         for result in reconcile(std::slice::from_ref(unit)).await {
             result?;

@@ -51,26 +51,20 @@ pub(super) async fn plan_only(
     unit: &Unit<'_>,
     rules: &Rules,
 ) -> Result<Vec<PlannedWrite>, PassError> {
-    let plan = Plan::make(unit, rules, Deletes::Planned).await?;
-    let held: Vec<LinkId> = plan.schedule.held.clone();
-    Ok(plan
-        .rows
-        .iter()
-        .zip(&plan.decisions)
-        .filter_map(|(row, decision)| {
-            Some(PlannedWrite {
-                op: decision.intent.op()?,
-                reason: decision.reason,
-                external_id: row.sink.remote.as_ref().map(|remote| remote.id.clone()),
-                time: decision
-                    .intent
-                    .content()
-                    .or(row.sink.content.as_ref())
-                    .map(|content| content.time.clone()),
-                held: held.contains(&row.link),
-            })
-        })
-        .collect())
+    Ok(Plan::make(unit, rules, Deletes::Planned).await?.writes())
+}
+
+/// The same from what is stored, without storing anything: a view that has no row yet is left out.
+pub(super) async fn plan_stored(
+    unit: &Unit<'_>,
+    rules: &Rules,
+) -> Result<Vec<PlannedWrite>, PassError> {
+    let found = unit
+        .store
+        .rows(&unit.sync.name, unit.source.name(), unit.calendar)
+        .await?;
+    let plan = Plan::of(unit, rules, Deletes::Planned, found.rows).await?;
+    Ok(plan.writes())
 }
 
 /// A plan: computed, never stored.
@@ -89,12 +83,22 @@ impl Plan {
         rules: &Rules,
         deletes: Deletes,
     ) -> Result<Self, PassError> {
-        let sink = sink_capabilities(unit)?;
-        let mut rows = {
+        let rows = {
             // Not in the middle of another sync's round over the same calendar.
             let _alone = unit.source.round_of(unit.calendar).await;
-            linked_rows(unit, sink).await?
+            linked_rows(unit, sink_capabilities(unit)?).await?
         };
+        Self::of(unit, rules, deletes, rows).await
+    }
+
+    /// The plan over these rows.
+    async fn of(
+        unit: &Unit<'_>,
+        rules: &Rules,
+        deletes: Deletes,
+        mut rows: Vec<Row>,
+    ) -> Result<Self, PassError> {
+        let sink = sink_capabilities(unit)?;
         let prints = unit.store.prints();
         let basis = basis(&unit.sync.rules(), unit.sink.version(), &prints);
         let now = unit.clock.now();
@@ -141,6 +145,28 @@ impl Plan {
             prints,
             basis,
         })
+    }
+
+    /// The writes that it comes to.
+    fn writes(&self) -> Vec<PlannedWrite> {
+        let held = &self.schedule.held;
+        self.rows
+            .iter()
+            .zip(&self.decisions)
+            .filter_map(|(row, decision)| {
+                Some(PlannedWrite {
+                    op: decision.intent.op()?,
+                    reason: decision.reason,
+                    external_id: row.sink.remote.as_ref().map(|remote| remote.id.clone()),
+                    time: decision
+                        .intent
+                        .content()
+                        .or(row.sink.content.as_ref())
+                        .map(|content| content.time.clone()),
+                    held: held.contains(&row.link),
+                })
+            })
+            .collect()
     }
 
     /// Stores what the plan found without a write: adoptions, and what the guard holds or lets go.

@@ -157,6 +157,8 @@ impl SyncReport {
 pub struct CalendarPlan {
     /// The calendar.
     pub calendar: CalendarRef,
+    /// It is only observed: nothing of this is written.
+    pub observed: bool,
     /// The writes, in no particular order.
     pub writes: Vec<PlannedWrite>,
     /// Why there is no plan, or not all of it.

@@ -139,19 +139,20 @@ impl Unit<'_> {
         }
     }
 
-    /// Fails if the sink has been sent all that its budget allows.
-    pub(super) async fn check_budget(&self) -> Result<(), PassError> {
+    /// How many writes the sink's budget still allows; none are an error.
+    pub(super) async fn budget_left(&self) -> Result<usize, PassError> {
         let Some(budget) = self.sink.budget else {
-            return Ok(());
+            return Ok(usize::MAX);
         };
         let since = guard::since(self.clock.now());
-        if self.store.spent(self.sink.name(), since).await? < budget {
-            return Ok(());
+        let spent = self.store.spent(self.sink.name(), since).await?;
+        match budget.saturating_sub(spent) {
+            0 => Err(PassError::Budget {
+                connection: self.sink.name().to_owned(),
+                budget,
+            }),
+            left => Ok(usize::try_from(left).unwrap_or(usize::MAX)),
         }
-        Err(PassError::Budget {
-            connection: self.sink.name().to_owned(),
-            budget,
-        })
     }
 
     /// The union of what all readers of the source need.

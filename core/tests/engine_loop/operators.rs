@@ -250,12 +250,11 @@ async fn no_more_is_written_than_the_budget_allows_and_the_rest_comes_later() {
         report.await.unwrap().calendars.remove(0)
     };
     let outcome = sync(&engine().await).await;
-    // Batches are of four, and a batch is not cut.
-    assert_eq!(world.sink.ids().len(), 8);
+    assert_eq!(world.sink.ids().len(), 6);
     assert_eq!(outcome.failed.unwrap().code, "budget");
     // It outlives the program.
     world.forward(1);
     assert_eq!(sync(&engine().await).await.report.created, 0);
     world.forward(24);
-    assert_eq!(sync(&engine().await).await.report.created, 1);
+    assert_eq!(sync(&engine().await).await.report.created, 3);
 }
