@@ -27,7 +27,7 @@ struct Plans {
 }
 
 /// How the planning ended.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Ended {
     Well,
     BesideService,
