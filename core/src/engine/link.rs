@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use jiff::SignedDuration;
 use jiff::tz::{Offset, TimeZone};
 
 use super::{Row, SourceView};
@@ -61,23 +60,18 @@ pub(super) fn legacy_ids(rule: &ExternalIds, key: &EventKey) -> Vec<String> {
             Err(_) => return Vec::new(),
         },
     };
-    // What the zone's clocks show half a year later is the other side of the change.
-    let offsets = [
-        zone.to_offset(at),
-        zone.to_offset(at.saturating_add(HALF_A_YEAR).unwrap_or(at)),
-        Offset::UTC,
-    ];
-    offsets
+    // What the zone's clocks show after their next change is the other side. Half a year later would not do: summer
+    // is longer than winter.
+    let other_side = zone.following(at).next().map(|change| change.offset());
+    [Some(zone.to_offset(at)), other_side, Some(Offset::UTC)]
         .into_iter()
+        .flatten()
         .map(|offset| {
             let wall = offset.to_datetime(at).strftime(format).to_string();
             format!("{}{separator}{wall}", key.uid())
         })
         .collect()
 }
-
-/// From one side of the yearly changes of the clock to the other.
-const HALF_A_YEAR: SignedDuration = SignedDuration::from_hours(24 * 182);
 
 /// What becomes of a view that has no row.
 #[derive(Debug, Clone, PartialEq)]

@@ -229,6 +229,9 @@ fn ids_that_a_predecessor_rendered_in_another_zone_are_recognised() {
     let winter = OriginalStart::Instant(at("2026-12-08 09:00"));
     let summer = OriginalStart::Instant(at("2027-06-08 09:00"));
     let day = OriginalStart::Date("2026-12-08".parse().unwrap());
+    // Half a year from these it is summer again.
+    let march = OriginalStart::Instant(at("2027-03-27 09:00"));
+    let october = OriginalStart::Instant(at("2026-10-05 09:00"));
     for (original, id) in [
         (winter, "uid$20261208-090000"),
         (winter, "UID$20261208-080000"),
@@ -238,6 +241,8 @@ fn ids_that_a_predecessor_rendered_in_another_zone_are_recognised() {
         (summer, "uid$20270608-080000"),
         (day, "uid$20261208-000000"),
         (day, "uid$20261207-230000"),
+        (march, "uid$20270327-100000"),
+        (october, "uid$20261005-080000"),
     ] {
         let rows = [left_by_predecessor(1, id)];
         let linked = link(&rows, &[occurrence_of(original)], &rule);
