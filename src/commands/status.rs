@@ -61,6 +61,8 @@ struct CalendarStatus {
     handle: String,
     kind: CalendarKind,
     takes_part: bool,
+    /// Nothing of it is written.
+    observed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     left: Option<Left>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,6 +158,7 @@ fn calendar(
 ) -> CalendarStatus {
     CalendarStatus {
         takes_part: roster::takes_part(&state, &sync.roster),
+        observed: sync.observes(&state.calendar.address),
         address: state.calendar.address.as_str().to_owned(),
         handle: state.calendar.handle(),
         kind: state.kind,
@@ -275,6 +278,7 @@ fn connection_row(connection: &ConnectionStatus, now: Timestamp) -> Vec<String> 
 fn row(calendar: &CalendarStatus, now: Timestamp) -> Vec<String> {
     let state = match (&calendar.left, calendar.takes_part) {
         (Some(left), _) => format!("parked ({})", left.code),
+        (None, true) if calendar.observed => "observed".to_owned(),
         (None, true) => "active".to_owned(),
         (None, false) => "denied".to_owned(),
     };
