@@ -334,7 +334,11 @@ impl Engine {
         let due: Vec<Unit<'_>> = members
             .iter()
             .filter(|member| {
-                lists && !member.withdrawn && (work.reconcile || member.state.inventoried.is_none())
+                // What is only observed may just have been given back.
+                let is_due = work.reconcile
+                    || member.state.inventoried.is_none()
+                    || sync.observes(&member.state.calendar.address);
+                lists && !member.withdrawn && is_due
             })
             .map(unit)
             .collect();
@@ -648,7 +652,9 @@ async fn plan_member(
     if views == Views::AsStored {
         return plan::plan_stored(unit, &rules).await;
     }
-    if sink.inventory.is_some() && (options.reconcile || member.state.inventoried.is_none()) {
+    // Of a calendar that is only observed nobody but the sink itself knows what it holds by now.
+    let is_due = options.reconcile || unit.observed || member.state.inventoried.is_none();
+    if sink.inventory.is_some() && is_due {
         for result in reconcile(std::slice::from_ref(unit)).await {
             result?;
         }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::link::legacy_ids;
 use super::outcome::found_absent;
-use super::{OnSink, Row};
+use super::{OnSink, Row, SinkView};
 use crate::connector::{InventoryBounds, InventoryEntry, SinkCapabilities};
 use crate::model::{EventKey, Window};
 
@@ -52,25 +52,31 @@ pub fn take(
             i64::try_from(sink.own_write_delay_ms).unwrap_or(i64::MAX),
         ))
         .unwrap_or(began);
-    // What a predecessor still makes while we only observe has the ids that it chooses.
-    let mut by_legacy: HashMap<String, usize> = HashMap::new();
-    for (position, row) in rows.iter().enumerate() {
-        if row.source.is_some() && is_untouched(row) && row.ordinal == 0 {
-            for id in legacy_ids(&sink.external_ids, &row.key) {
-                by_legacy.entry(id.to_lowercase()).or_insert(position);
-            }
-        }
-    }
+    let by_legacy = by_legacy(rows, entries, window, settled, sink);
     let mut listed: HashSet<usize> = HashSet::new();
     let mut unmatched: HashSet<String> = HashSet::new();
 
     for (position, entry) in entries.iter().enumerate() {
         let id = entry.remote.id.to_lowercase();
-        let free = |row: &&usize| !listed.contains(*row);
-        let known = by_remote
+        let own = by_remote.get(&id).copied();
+        let heir = by_legacy
             .get(&id)
-            .or_else(|| by_legacy.get(&id).filter(free));
-        let Some(&row) = known else {
+            .copied()
+            .filter(|row| !listed.contains(row));
+        let known = match own.and_then(|own| rows.get(own)) {
+            // A record that nobody stood for is that of an event which lost its own.
+            Some(stranger) if is_stranger(stranger) && heir.is_some() => {
+                taken.extend(own.map(|row| Taken::Changed {
+                    row,
+                    now: Box::new(without_record(stranger)),
+                }));
+                listed.extend(own);
+                heir
+            }
+            Some(_) => own,
+            None => heir,
+        };
+        let Some(row) = known else {
             let key = entry
                 .key
                 .clone()
@@ -121,9 +127,52 @@ pub fn take(
     taken
 }
 
-/// Whether nothing was ever written or found for the row.
-fn is_untouched(row: &Row) -> bool {
-    row.sink.state == OnSink::Absent && row.agreed.is_none() && row.attempt.is_none()
+/// The events whose record is not listed, by the ids that a predecessor may give it: it makes records anew, under
+/// other ids, when a series is shifted or its server's clock is set to another zone.
+fn by_legacy(
+    rows: &[Row],
+    entries: &[InventoryEntry],
+    window: Window,
+    settled: Timestamp,
+    sink: &SinkCapabilities,
+) -> HashMap<String, usize> {
+    let there: HashSet<String> = entries
+        .iter()
+        .map(|entry| entry.remote.id.to_lowercase())
+        .collect();
+    let mut found = HashMap::new();
+    for (position, row) in rows.iter().enumerate() {
+        let own = row.sink.remote.as_ref();
+        let lost = own.is_none_or(|own| !there.contains(&own.id.to_lowercase()))
+            && (row.sink.state == OnSink::Absent || is_inside(row, window, sink.inventory));
+        if row.source.is_some()
+            && row.ordinal == 0
+            && row.attempt.is_none()
+            && !row.sink.foreign
+            && lost
+            && !is_recent(row, settled)
+        {
+            for id in legacy_ids(&sink.external_ids, &row.key) {
+                found.entry(id.to_lowercase()).or_insert(position);
+            }
+        }
+    }
+    found
+}
+
+/// Whether no event ever stood for the row's record, and nothing was done about it.
+fn is_stranger(row: &Row) -> bool {
+    row.source.is_none() && row.agreed.is_none() && row.attempt.is_none()
+}
+
+/// The row, its record given to another.
+fn without_record(row: &Row) -> Row {
+    let mut row = row.clone();
+    row.sink = SinkView::default();
+    row.held_since = None;
+    row.held_by_stop = false;
+    row.approved = None;
+    row
 }
 
 /// Whether the sink acknowledged, or was sent, a write so late that the inventory may not show it.

@@ -82,6 +82,74 @@ async fn what_the_predecessor_does_meanwhile_is_seen_and_its_ids_are_known() {
 }
 
 #[tokio::test]
+async fn records_that_the_predecessor_makes_anew_under_other_ids_are_no_difference() {
+    let world = world(&[ANNA]).await;
+    let mut occurrence = event("series", "2026-12-01 10:00");
+    let (start, _) = occurrence.content.time.span_in(&jiff::tz::TimeZone::UTC);
+    occurrence.key = EventKey::new("series", Some(OriginalStart::Instant(start))).unwrap();
+    world.source.put(ANNA, occurrence.clone());
+    let utc = "series$20261201-090000";
+    let danish = "series$20261201-100000";
+    let remove = |id: &str| {
+        let key = (ANNA.to_owned(), id.to_owned());
+        world.sink.state.lock().unwrap().records.remove(&key)
+    };
+    let differences = async || world.sync().await.total.differences.unwrap();
+    let surplus = Differences {
+        surplus: 1,
+        ..Differences::default()
+    };
+    world.sink.put(ANNA, utc, &occurrence);
+    assert_eq!(differences().await, Differences::default());
+    // Its server's clock is set to another zone.
+    assert!(remove(utc).is_some());
+    world.sink.put(ANNA, danish, &occurrence);
+    assert_eq!(differences().await, Differences::default());
+    // Now it makes the new one first.
+    world.sink.put(ANNA, utc, &occurrence);
+    assert_eq!(differences().await, surplus);
+    assert!(remove(danish).is_some());
+    for _ in 0..2 {
+        assert_eq!(differences().await, Differences::default());
+    }
+    assert!(remove(utc).is_some());
+    assert_eq!(differences().await.missing, 1);
+    assert_eq!(world.rows(ANNA).await.len(), 2, "no more are made");
+}
+
+#[tokio::test]
+async fn the_first_look_after_giving_a_calendar_back_is_at_what_the_sink_holds_now() {
+    for plans in [true, false] {
+        let mut world = World::with(&[ANNA], sync_config(), source_capabilities()).await;
+        world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+        world.sync_well().await;
+        world.forward(1);
+        world.restart(observing()).await;
+        world.sink.put(ANNA, "a", &event("a", "2026-12-01 12:00"));
+        world
+            .sink
+            .put(ANNA, "made", &event("made", "2026-12-07 12:00"));
+        if plans {
+            let sync = &world.engine.syncs()[0];
+            let plan = world
+                .engine
+                .plan(sync, &SyncOptions::default(), &world.shutdown)
+                .await
+                .unwrap();
+            assert_eq!(plan[0].writes.len(), 2, "{plan:?}");
+        } else {
+            let found = world.sync_well().await.total.differences;
+            let expected = Differences {
+                missing: 0,
+                different: 1,
+                surplus: 1,
+            };
+            assert_eq!(found, Some(expected));
+        }
+    }
+}
+
+#[tokio::test]
 async fn calendars_are_taken_over_one_by_one_and_given_back() {
     let mut world = world(&[ANNA, BO]).await;
     for (address, uid) in [(ANNA, "a"), (BO, "b")] {
