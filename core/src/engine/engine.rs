@@ -225,7 +225,11 @@ impl Engine {
         let mut members: Vec<Member> = states
             .into_iter()
             .filter(|state| only.is_empty() || only.contains(&state.calendar.address))
-            .filter_map(|state| {
+            .filter_map(|mut state| {
+                if sync.observes(&state.calendar.address) {
+                    // Also if it was just given back: what the sink held under us says nothing about now.
+                    state.inventoried = None;
+                }
                 let withdrawn = roster::is_withdrawn(&state, &sync.roster)
                     && !sync.observes(&state.calendar.address);
                 (roster::takes_part(&state, &sync.roster) || withdrawn)
@@ -334,11 +338,7 @@ impl Engine {
         let due: Vec<Unit<'_>> = members
             .iter()
             .filter(|member| {
-                // What is only observed may just have been given back.
-                let is_due = work.reconcile
-                    || member.state.inventoried.is_none()
-                    || sync.observes(&member.state.calendar.address);
-                lists && !member.withdrawn && is_due
+                lists && !member.withdrawn && (work.reconcile || member.state.inventoried.is_none())
             })
             .map(unit)
             .collect();
@@ -421,7 +421,7 @@ impl Engine {
             .map(|error| trouble(error, member.state.trouble.as_ref(), now));
         let note = CalendarReport {
             inventoried: None,
-            forget_inventory: unit.observed && member.state.inventoried.is_some(),
+            forget_inventory: unit.observed,
             succeeded: trouble_after.is_none().then_some(now),
             trouble: trouble_after.clone(),
         };
@@ -652,9 +652,7 @@ async fn plan_member(
     if views == Views::AsStored {
         return plan::plan_stored(unit, &rules).await;
     }
-    // Of a calendar that is only observed nobody but the sink itself knows what it holds by now.
-    let is_due = options.reconcile || unit.observed || member.state.inventoried.is_none();
-    if sink.inventory.is_some() && is_due {
+    if sink.inventory.is_some() && (options.reconcile || member.state.inventoried.is_none()) {
         for result in reconcile(std::slice::from_ref(unit)).await {
             result?;
         }
