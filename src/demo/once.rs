@@ -63,6 +63,9 @@ pub(super) async fn run(
     let mut seen = texts::of(&stage.exchange)?;
 
     let first = stage.sync(false).await?;
+    let held = stage.content().len();
+    // What a predecessor left and nothing stands for any more waits for somebody to look at it.
+    let (_, approved) = stage.approve().await?;
     if let Some(what) = options.break_ {
         stage.break_planner(what)?;
     }
@@ -85,7 +88,11 @@ pub(super) async fn run(
         verdict::changed(&after_changes, &stage.data),
         verdict::quiet(&third),
     ];
-    checks.extend(verdict::whole(&stage, &[&first, &second, &third], &seen));
+    checks.extend(verdict::whole(
+        &stage,
+        &[&first, &approved, &second, &third],
+        &seen,
+    ));
     let as_expected = checks.iter().all(|check| check.holds);
     let exit = if as_expected {
         Exit::Success
@@ -96,7 +103,8 @@ pub(super) async fn run(
         exit: exit.name(),
         as_expected,
         rounds: vec![
-            RoundReport::new("first sync", &first, after_first.len()),
+            RoundReport::new("first sync", &first, held),
+            RoundReport::new("ghosts approved", &approved, after_first.len()),
             RoundReport::new("after the changes", &second, after_changes.len()),
             RoundReport::new("once more", &third, after_all.len()),
         ],

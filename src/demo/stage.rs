@@ -152,6 +152,16 @@ impl Stage {
         })
     }
 
+    /// An operator approves what the guard holds, as `calbridge approve` does; then the next sync. Answers how many
+    /// deletes that were.
+    ///
+    /// # Errors
+    /// Nothing could be done at all.
+    pub(super) async fn approve(&mut self) -> Result<(u64, Round), AppError> {
+        let approved = self.engine.approve(&self.sync, &[]).await?;
+        Ok((approved, self.sync(false).await?))
+    }
+
     /// Lets the clocks of all three show the time of the changes.
     pub(super) fn time_passes(&self) {
         let now = self.data.setup.changed_at;

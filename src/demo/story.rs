@@ -38,8 +38,14 @@ pub(super) async fn run(
         .say("\nThe first sync. Each calendar is read whole, Planner is asked what it holds, then the difference is written.")
         .await?;
     let first = stage.sync(true).await?;
-    let held = stage.content();
     first_tables(&teller, &stage, &first, &subjects).await?;
+    let (ghosts, approved) = stage.approve().await?;
+    teller
+        .say(&format!(
+            "  - What stood for nothing any more ({ghosts}) is never deleted unseen on the first day: `calbridge plan` lists it, and now that `calbridge approve` has let it go, it is gone."
+        ))
+        .await?;
+    let held = stage.content();
     let mut checks = vec![verdict::first(&held, &stage.data)];
     if let Some(what) = options.break_ {
         stage.break_planner(what)?;
@@ -80,7 +86,11 @@ pub(super) async fn run(
         third.sent.len()
     ))?;
     checks.push(verdict::quiet(&third));
-    checks.extend(verdict::whole(&stage, &[&first, &second, &third], &seen));
+    checks.extend(verdict::whole(
+        &stage,
+        &[&first, &approved, &second, &third],
+        &seen,
+    ));
     if shutdown.is_cancelled() {
         return Ok(Exit::Interrupted);
     }
@@ -229,7 +239,7 @@ async fn first_tables(
     }
     for left in &setup.planner.left_by_predecessor {
         let became = match left.is {
-            Some(Left::Ghost) => "stood for nothing any more and was deleted",
+            Some(Left::Ghost) => "stands for nothing any more and waits for an operator",
             Some(Left::Equal) => "was right and was not touched",
             Some(Left::Outdated) => "had old times and was corrected",
             None => continue,
