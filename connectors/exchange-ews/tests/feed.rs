@@ -3,7 +3,7 @@
 
 mod support;
 
-use calbridge_core::connector::ErrorKind;
+use calbridge_core::connector::{ChangesRequest, ErrorKind};
 use calbridge_core::model::{CalendarRef, Coverage, Field, FieldSet, ItemRef, ShowAs};
 use calbridge_sandbox::exchange::{
     Account, ExchangeOptions, Folder, FreeBusy, Profile, Range, Right,
@@ -735,5 +735,27 @@ async fn a_change_elsewhere_while_a_slice_is_read_is_not_lost() {
         assert_eq!(feed.facts(rolled.window), bench.truth(ANNA, rolled.window));
         let quiet = bench.read(after(&feed, &rolled)).await.unwrap();
         assert!(quiet.snapshots.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn every_reading_names_the_folder_and_folders_are_told_apart() {
+    for profile in PROFILES {
+        let bench = Bench::start(profile).await;
+        bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
+        let first = request(ANNA, winter());
+        let feed = bench.read_true(first.clone()).await;
+        let folder = feed.folder.clone().expect("a folder");
+        bench.add(ANNA, "2026-12-04T09:00", "2026-12-04T10:00");
+        let next = bench.read(after(&feed, &first)).await.unwrap();
+        assert_eq!(next.folder.as_ref(), Some(&folder));
+        let full = ChangesRequest {
+            full: true,
+            ..after(&next, &first)
+        };
+        let feed = bench.read(full).await.unwrap();
+        assert_eq!(feed.folder.as_ref(), Some(&folder));
+        let other = bench.read(request(BO, winter())).await.unwrap();
+        assert!(other.folder.is_some_and(|other| other != folder));
     }
 }

@@ -207,6 +207,7 @@ pub async fn read_some(
         assert!(!ended, "nothing comes after the last checkpoint");
         assert!(batch.changes.len() <= 100);
         let told = !batch.changes.is_empty() || all.told();
+        all.folder = batch.folder.or(all.folder);
         for change in batch.changes {
             match change {
                 Change::Item(event) => all.events.push(event),
@@ -233,6 +234,7 @@ pub struct Feed {
     pub unreadable: Vec<(Option<String>, Option<String>, Error)>,
     pub cursor: Option<Cursor>,
     pub batches: usize,
+    pub folder: Option<String>,
 }
 
 impl Feed {
