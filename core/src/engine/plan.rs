@@ -51,7 +51,12 @@ pub(super) async fn plan_only(
     unit: &Unit<'_>,
     rules: &Rules,
 ) -> Result<Vec<PlannedWrite>, PassError> {
-    Ok(Plan::make(unit, rules, Deletes::Planned).await?.writes())
+    let plan = Plan::make(unit, rules, Deletes::Planned).await?;
+    // What is shown as held can be approved.
+    if !unit.observed {
+        plan.hold(unit, rules).await?;
+    }
+    Ok(plan.writes())
 }
 
 /// The same from what is stored, without storing anything: a view that has no row yet is left out.
@@ -167,6 +172,39 @@ impl Plan {
                 })
             })
             .collect()
+    }
+
+    /// Stores what the guard holds from now on; nothing else.
+    async fn hold(&self, unit: &Unit<'_>, rules: &Rules) -> Result<(), PassError> {
+        let sink = sink_capabilities(unit)?;
+        let now = unit.clock.now();
+        let context = context(&self.prints, rules, &self.basis, sink, now);
+        let mut commit = self.commit(unit);
+        for (row, (desired, decision)) in self
+            .rows
+            .iter()
+            .zip(self.desired.iter().zip(&self.decisions))
+        {
+            if row.held_since.is_none() && self.schedule.held.contains(&row.link) {
+                commit.decisions.push(DecisionRecord {
+                    link: row.link,
+                    at: now,
+                    desired: desired.clone(),
+                    decision: decision.clone(),
+                    outcome: Some("held".to_owned()),
+                    call: None,
+                    inputs: Some(Box::new(Inputs::of(row, desired, rules, sink, &context))),
+                });
+                let mut held = row.clone();
+                held.held_since = Some(now);
+                held.held_by_stop = self.schedule.held_by_stop;
+                commit.update.push(held);
+            }
+        }
+        if !commit.update.is_empty() {
+            unit.store.commit_rows(unit.fence, commit).await?;
+        }
+        Ok(())
     }
 
     /// Stores what the plan found without a write: adoptions, and what the guard holds or lets go.

@@ -60,6 +60,29 @@ async fn what_is_there_already_is_adopted_corrected_or_removed() {
 }
 
 #[tokio::test]
+async fn what_a_plan_shows_can_be_approved_before_anything_is_written() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world
+        .sink
+        .put(ANNA, "ghost", &event("ghost", "2026-12-03 15:00"));
+    let sync = &world.engine.syncs()[0];
+    for _ in 0..2 {
+        let plans = world
+            .engine
+            .plan(sync, &SyncOptions::default(), &world.shutdown)
+            .await
+            .unwrap();
+        let held = plans[0].writes.iter().filter(|write| write.held).count();
+        assert_eq!(held, 1);
+    }
+    assert!(world.sink.writes().is_empty());
+    assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 1);
+    world.sync_well().await;
+    assert_eq!(world.sink.writes(), ["create a", "delete ghost"]);
+}
+
+#[tokio::test]
 async fn k118_k119_k124_reconciliation_puts_right_what_the_sink_lost_changed_or_made_up() {
     let world = World::new(&[ANNA]).await;
     for n in 1..9 {
