@@ -354,6 +354,16 @@ async fn is_adopted(rendering: Rendering) {
     }
     assert_eq!(effective_writes(&world), 0, "{story}");
 
+    if rendering == Rendering::Summer {
+        // Approved after a look at the list, before anything is written.
+        assert_eq!(approve(&world).await, surplus as u64);
+        json(&world, &["sync", "--json"]).await;
+        is_in_step(&world, &filled, &story);
+        was_told_no_nonsense(&world, &filled, &story);
+        nothing_is_left(&world, &story).await;
+        return;
+    }
+
     // What is no delete goes at once; the rest waits.
     let first = json(&world, &["sync", "--json"]).await;
     assert_eq!(total(&first, "updated"), filled.wrong.len() as u64);
@@ -425,12 +435,12 @@ async fn killed_at_any_point_it_is_adopted_all_the_same() {
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap()
                 .as_secs();
-            vec![1, 2, new]
+            vec![3, 4, new]
         }
     };
     for seed in seeds {
         let mut dice = Dice(seed);
-        let rendering = Rendering::ALL[dice.below(5)];
+        let rendering = Rendering::ALL[usize::try_from(seed % 5).unwrap()];
         let mut story = format!("CALBRIDGE_CRASH_SEED={seed}: {rendering:?}");
         let (people, events) = size();
         let world = town(people, events, START).await;

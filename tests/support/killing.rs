@@ -46,6 +46,14 @@ impl fmt::Display for Moment {
 impl Moment {
     /// Any moment of a run that makes about so many requests and takes about so long.
     pub fn any(dice: &mut Dice, planner: usize, exchange: usize, took: Duration) -> Self {
+        // Early ones come in any run, late ones only in one that has much to do.
+        let few = 4;
+        let early = dice.below(2) == 0;
+        let (planner, exchange) = if early {
+            (few, few)
+        } else {
+            (planner, exchange)
+        };
         match dice.below(6) {
             0 => {
                 let millis = usize::try_from(took.as_millis()).unwrap();
