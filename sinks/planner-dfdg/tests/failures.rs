@@ -328,6 +328,7 @@ async fn k076_http_statuses_by_what_they_mean() {
 #[tokio::test]
 async fn a_busy_service_says_how_long_to_wait() {
     let setup = setup_with(|options| {
+        options.clock = None;
         options.limits = Limits {
             calls_per_minute: Some(1),
             rate_answer: RateAnswer::Status,

@@ -81,6 +81,8 @@ pub async fn setup_with(change: impl FnOnce(&mut PlannerOptions)) -> Setup {
         Resource::room("Room 1", ROOM),
     ];
     options.keep_xml = true;
+    // Certificates are judged by this, whatever the day on which the tests run.
+    options.clock = Some(at(NOW));
     change(&mut options);
     let planner = PlannerSandbox::start(options).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
