@@ -33,11 +33,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use futures_util::StreamExt as _;
+use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::server::{Reply, Response};
+use crate::server::{Body, Reply, Response};
 
 /// A kind of fault, as it is written, and what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,10 @@ pub const TRANSPORT_KINDS: &[Kind] = &[
     Kind::new(
         "hang-after",
         "processed, and no answer until the client gives up",
+    ),
+    Kind::new(
+        "hang-half",
+        "processed; half of the answer, and the rest not until the client gives up",
     ),
     Kind::new(
         "truncate:BYTES",
@@ -280,6 +285,8 @@ pub enum TransportFault {
     HangBefore,
     /// Processed, and no answer comes: the client sees a timeout.
     HangAfter,
+    /// Processed; half of the body comes, and then nothing more.
+    HangHalf,
     /// Processed; the body is cut after so many bytes.
     Truncate(usize),
     /// An HTTP status; nothing was processed.
@@ -430,6 +437,7 @@ impl FromStr for FaultKind {
             "close-after" => TransportFault::CloseAfter,
             "hang-before" => TransportFault::HangBefore,
             "hang-after" => TransportFault::HangAfter,
+            "hang-half" => TransportFault::HangHalf,
             "truncate" => {
                 let bytes = argument.and_then(|bytes| bytes.trim().parse().ok());
                 TransportFault::Truncate(bytes.ok_or(need("a number of bytes"))?)
@@ -454,6 +462,7 @@ impl fmt::Display for FaultKind {
             Self::Transport(TransportFault::CloseAfter) => f.write_str("close-after"),
             Self::Transport(TransportFault::HangBefore) => f.write_str("hang-before"),
             Self::Transport(TransportFault::HangAfter) => f.write_str("hang-after"),
+            Self::Transport(TransportFault::HangHalf) => f.write_str("hang-half"),
             Self::Transport(TransportFault::Truncate(bytes)) => write!(f, "truncate:{bytes}"),
             Self::Transport(TransportFault::Status(code)) => write!(f, "status:{}", code.as_u16()),
             Self::Transport(TransportFault::StatusAfter(code)) => {
@@ -592,6 +601,7 @@ pub fn after(kinds: &[FaultKind], response: Response) -> Reply {
             TransportFault::ResetAfter => return Reply::Reset,
             TransportFault::CloseAfter => return Reply::Close,
             TransportFault::HangAfter => return Reply::Hang,
+            TransportFault::HangHalf => return halved(response).into(),
             TransportFault::Truncate(bytes) => {
                 return Reply::Truncate {
                     response,
@@ -610,6 +620,24 @@ pub fn after(kinds: &[FaultKind], response: Response) -> Reply {
         }
     }
     response.into()
+}
+
+/// The response's head, which promises all of the body, the first half of that, and no end.
+///
+/// A streamed body comes as nothing but its head.
+fn halved(mut response: Response) -> Response {
+    let half = match &response.body {
+        Body::Full(full) => {
+            response
+                .headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(full.len()));
+            full.slice(..full.len() / 2)
+        }
+        Body::Stream(_) => Bytes::new(),
+    };
+    let pieces = futures_util::stream::iter([Ok(half)]);
+    response.body = Body::Stream(pieces.chain(futures_util::stream::pending()).boxed());
+    response
 }
 
 /// A page as a web server or gateway shows it, with `Retry-After` where clients look for one.
@@ -693,5 +721,32 @@ mod tests {
         assert_eq!(call("createevents", "A@X.example"), 1);
         assert_eq!(call("CreateEvents", "a@x.example"), 1);
         assert_eq!(call("CreateEvents", "a@x.example"), 0);
+    }
+
+    #[tokio::test]
+    async fn half_an_answer_is_half_of_what_its_head_promises_and_then_nothing() {
+        use crate::server::{Request, Server, ServerOptions};
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let server = Server::start(ServerOptions::default(), |_: Request| async {
+            let response = Response::text(StatusCode::OK, "hello, world");
+            after(&[TransportFault::HangHalf.into()], response)
+        })
+        .await
+        .unwrap();
+        let mut client = tokio::net::TcpStream::connect(server.address())
+            .await
+            .unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        let mut seen = Vec::new();
+        let reading = async { while client.read_buf(&mut seen).await.unwrap() > 0 {} };
+        let ended = tokio::time::timeout(Duration::from_millis(500), reading).await;
+        assert!(ended.is_err(), "the connection stays open");
+        let text = String::from_utf8(seen).unwrap();
+        assert!(text.contains("content-length: 12\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\nhello,"), "{text}");
     }
 }
