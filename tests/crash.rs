@@ -1,7 +1,9 @@
-//! The program is killed in the middle of a first sync, again and again, and started again: in the end Planner
-//! holds what it holds after a sync that nobody disturbed, and was told everything once.
+//! The program is killed in the middle of a sync, again and again, and started again: in the end Planner holds what
+//! it holds after a sync that nobody disturbed, and was told everything once.
 //!
-//! Every run plays fixed seeds and one that is new; `CALBRIDGE_CRASH_SEED=N` plays one again. A failure names its own.
+//! The moments lie anywhere among the requests of a first sync of 20 calendars, and of a second one after changes.
+//! `CALBRIDGE_KILLS=N` says how many kills of first syncs there are. Every run plays two fixed seeds and new ones;
+//! `CALBRIDGE_CRASH_SEED=N` plays one again. A failure names its own.
 #![cfg(all(
     feature = "exchange-ews",
     feature = "planner-dfdg",
@@ -14,115 +16,73 @@
     clippy::print_stdout
 )]
 
+#[path = "crash/calendars.rs"]
+mod calendars;
+#[path = "crash/moment.rs"]
+mod moment;
 mod support;
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use calbridge_sandbox::planner::{Operation, Resource};
-use jiff::{SignedDuration, Timestamp};
-use support::{NOW, World};
+use calendars::{addresses, calendar, change};
+use jiff::Timestamp;
+use moment::{Dice, Hit, Moment, Phase, Usual};
+use support::{ANNA, BO, NOW, ROOM, World};
 
-/// As many syncs are killed before one is left to come to its end.
-const KILLS: usize = 6;
-const PEOPLE: usize = 7;
-/// So few, that a first sync makes many calls.
+/// Kills of first syncs when nothing else is asked for.
+const SAMPLE: usize = 10;
+/// So few, that a sync makes many calls.
 const EVENTS_PER_CALL: usize = 4;
-
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        usize::try_from(z % u64::try_from(end.max(1)).unwrap()).unwrap()
-    }
-}
-
-/// When the program is killed.
-#[derive(Debug, Clone, Copy)]
-enum Moment {
-    /// It has sent its n-th request to one side, which was processed or not; it has no answer.
-    Request {
-        planner: bool,
-        nth: usize,
-        processed: bool,
-    },
-    /// So long after its start, wherever it is.
-    After(Duration),
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request {
-                planner,
-                nth,
-                processed,
-            } => {
-                let side = if *planner { "Planner" } else { "Exchange" };
-                let when = if *processed { "after" } else { "before" };
-                write!(f, "{when} request {nth} to {side} is processed")
-            }
-            Self::After(time) => write!(f, "{} ms after its start", time.as_millis()),
-        }
-    }
-}
-
-/// What an undisturbed sync came to, and how much it did on the way.
-struct Undisturbed {
-    content: Vec<Fact>,
-    exchange: usize,
-    planner: usize,
-    took: Duration,
-}
+/// When the second sync takes place.
+const LATER: &str = "2026-11-23T08:30:00Z";
 
 /// Address, id, start, end.
 type Fact = (String, String, String, String);
 
-fn address(person: usize) -> String {
-    format!("person{person}@kommune.example")
+/// Which sync is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    First,
+    Second,
 }
 
-/// A calendar like many: a weekly series with exceptions, days off, appointments, free time.
-fn calendar(person: usize) -> String {
-    let mut events = format!(
-        "BEGIN:VEVENT\r\nUID:weekly-{person}\r\nDTSTAMP:20261101T000000Z\r\nDTSTART;TZID=Europe/Copenhagen:20261104T{:02}0000\r\nDURATION:PT45M\r\nRRULE:FREQ=WEEKLY\r\nEXDATE;TZID=Europe/Copenhagen:20261209T{:02}0000\r\nSUMMARY:Team\r\nEND:VEVENT\r\n\
-         BEGIN:VEVENT\r\nUID:weekly-{person}\r\nDTSTAMP:20261101T000000Z\r\nRECURRENCE-ID;TZID=Europe/Copenhagen:20261202T{:02}0000\r\nDTSTART;TZID=Europe/Copenhagen:20261203T110000\r\nDURATION:PT30M\r\nSUMMARY:Team, moved\r\nEND:VEVENT\r\n\
-         BEGIN:VEVENT\r\nUID:off-{person}\r\nDTSTAMP:20261101T000000Z\r\nDTSTART;VALUE=DATE:202612{:02}\r\nDTEND;VALUE=DATE:202612{:02}\r\nSUMMARY:Off\r\nX-MICROSOFT-CDO-BUSYSTATUS:OOF\r\nEND:VEVENT\r\n\
-         BEGIN:VEVENT\r\nUID:lunch-{person}\r\nDTSTAMP:20261101T000000Z\r\nDTSTART:20261127T110000Z\r\nDTEND:20261127T113000Z\r\nSUMMARY:Lunch\r\nTRANSP:TRANSPARENT\r\nEND:VEVENT\r\n",
-        8 + person,
-        8 + person,
-        8 + person,
-        10 + person,
-        12 + person,
-    );
-    for day in 24..31 {
-        events.push_str(&format!(
-            "BEGIN:VEVENT\r\nUID:single-{person}-{day}\r\nDTSTAMP:20261101T000000Z\r\nDTSTART:202611{day}T1{person}0000Z\r\nDTEND:202611{day}T1{person}3000Z\r\nSUMMARY:Single\r\nEND:VEVENT\r\n"
-        ));
+impl Which {
+    fn now(self) -> &'static str {
+        match self {
+            Self::First => NOW,
+            Self::Second => LATER,
+        }
     }
-    format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\n{events}END:VCALENDAR\r\n")
 }
 
-async fn world() -> World {
+/// What an undisturbed sync comes to, and how much it does on the way.
+struct Undisturbed {
+    content: Vec<Fact>,
+    usual: Usual,
+    /// How often which id was effectively created and deleted.
+    creates: BTreeMap<String, usize>,
+    deletes: BTreeMap<String, usize>,
+}
+
+/// The servers with 20 calendars, as they are before the sync that is killed.
+async fn world(which: Which) -> World {
     let world = World::new().await;
-    for person in 0..PEOPLE {
-        let address = address(person);
-        world.exchange.add_person("Somebody", &address).unwrap();
+    for (person, address) in addresses().into_iter().enumerate() {
+        if ![ANNA, BO, ROOM].contains(&address.as_str()) {
+            world.exchange.add_person("Somebody", &address).unwrap();
+            world
+                .planner
+                .add_resource(Resource::case_worker("Somebody", &address));
+        }
         let report = world
             .exchange
             .seed_ics(&address, &calendar(person))
             .unwrap();
         assert!(report.problems.is_empty(), "{report:?}");
-        world
-            .planner
-            .add_resource(Resource::case_worker("Somebody", &address));
     }
     world.configure(|text| {
         text.replace(
@@ -130,6 +90,15 @@ async fn world() -> World {
             &format!("max_events_per_call = {EVENTS_PER_CALL}\ncalls_per_minute"),
         )
     });
+    if which == Which::Second {
+        world.sync().await;
+        let now: Timestamp = LATER.parse().unwrap();
+        world.planner.set_clock(Some(now));
+        world.exchange.set_clock(Some(now));
+        for (person, address) in addresses().into_iter().enumerate() {
+            change(&world, person, &address);
+        }
+    }
     world
 }
 
@@ -148,159 +117,121 @@ fn content(world: &World) -> Vec<Fact> {
     content
 }
 
-async fn undisturbed() -> Undisturbed {
-    let world = world().await;
+/// How often each of these ids was effectively created or deleted so far.
+fn effective<'a>(
+    world: &World,
+    operation: Operation,
+    ids: impl IntoIterator<Item = &'a String>,
+) -> BTreeMap<String, usize> {
+    ids.into_iter()
+        .map(|id| (id.clone(), world.planner.effective(operation, id)))
+        .filter(|(_, times)| *times > 0)
+        .collect()
+}
+
+/// Every id that Planner was ever told to do something with.
+fn ids_told(world: &World, operation: Operation) -> BTreeSet<String> {
+    world
+        .planner
+        .calls(operation)
+        .into_iter()
+        .flat_map(|call| call.detail.events)
+        .map(|event| event.id)
+        .collect()
+}
+
+async fn undisturbed(which: Which) -> Undisturbed {
+    let world = world(which).await;
+    let before: BTreeSet<Fact> = content(&world).into_iter().collect();
+    let (exchange, planner) = (world.exchange.ledger().len(), world.planner.ledger().len());
     let begun = Instant::now();
-    world.sync().await;
-    let result = Undisturbed {
-        took: begun.elapsed(),
-        content: content(&world),
-        exchange: world.exchange.ledger().len(),
-        planner: world.planner.ledger().len(),
+    world.run_at(which.now(), &["sync"], |_| {}).await.expect(0);
+    let took = begun.elapsed();
+    let content = content(&world);
+    let usual = Usual {
+        exchange: world.exchange.ledger().len() - exchange,
+        planner: world.planner.ledger().len() - planner,
+        took,
     };
+    let changed = content.iter().filter(|fact| !before.contains(fact)).count();
     assert!(
-        result.content.len() > PEOPLE * 15 && result.planner > PEOPLE * 3,
-        "too little to be disturbed: {} records, {} calls",
-        result.content.len(),
-        result.planner
+        usual.planner > 40 && usual.exchange > 20 && changed > 50,
+        "too little to be disturbed: {usual:?}, {changed} records changed"
     );
-    result
-}
-
-fn moment(dice: &mut Dice, usual: &Undisturbed, kills: usize) -> Moment {
-    // The first one falls in the middle for certain.
-    if kills > 0 && dice.below(5) == 0 {
-        let most = usize::try_from(usual.took.as_millis()).unwrap();
-        let millis = u64::try_from(dice.below(most)).unwrap();
-        return Moment::After(Duration::from_millis(millis));
-    }
-    // Three of four at Planner, where something can be doubled.
-    let planner = kills == 0 || dice.below(4) > 0;
-    let most = if planner {
-        usual.planner
-    } else {
-        usual.exchange
-    };
-    Moment::Request {
-        planner,
-        // Later syncs have less to do; the moment should come in most of them.
-        nth: 1 + dice.below(most.div_ceil(4)),
-        processed: dice.below(2) == 0,
+    let creates = effective(
+        &world,
+        Operation::CreateEvents,
+        &ids_told(&world, Operation::CreateEvents),
+    );
+    let deletes = effective(
+        &world,
+        Operation::DeleteEvents,
+        &ids_told(&world, Operation::DeleteEvents),
+    );
+    assert!(creates.values().all(|times| *times == 1), "{creates:?}");
+    assert_eq!(deletes.is_empty(), which == Which::First, "{deletes:?}");
+    Undisturbed {
+        content,
+        usual,
+        creates,
+        deletes,
     }
 }
 
-/// Kills a sync at a moment; `false` if it had ended before.
-async fn kill_at(world: &World, now: &str, moment: Moment) -> bool {
-    let mut ready: Box<dyn Fn() -> bool> = Box::new(|| false);
-    let mut deadline = None;
-    match moment {
-        Moment::Request {
-            planner,
-            nth,
-            processed,
-        } => {
-            let kind = if processed {
-                "hang-after"
-            } else {
-                "hang-before"
-            };
-            let fault = format!("*#{nth}={kind}").parse().unwrap();
-            if planner {
-                let (ledger, wanted) = (world.planner.ledger(), world.planner.ledger().len() + nth);
-                world.planner.inject(fault).unwrap();
-                ready = Box::new(move || ledger.len() >= wanted);
-            } else {
-                let (ledger, wanted) =
-                    (world.exchange.ledger(), world.exchange.ledger().len() + nth);
-                world.exchange.inject(fault).unwrap();
-                ready = Box::new(move || ledger.len() >= wanted);
-            }
-        }
-        Moment::After(time) => deadline = Some(Instant::now() + time),
-    }
-    let mut child = world.start_at(now, &["sync"]);
-    let begun = Instant::now();
-    let killed = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(
-                matches!(status.code(), Some(0 | 5)),
-                "{status}: {}",
-                world.started_log()
-            );
-            break false;
-        }
-        if ready() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            // SIGKILL, on Windows TerminateProcess: nothing of the program runs after it.
-            child.kill().await.unwrap();
-            break true;
-        }
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "the program hangs: {}",
-            world.started_log()
-        );
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    };
-    world.planner.clear_faults();
-    world.exchange.clear_faults();
-    killed
-}
-
-async fn killed_again_and_again(seed: u64, usual: &Undisturbed) {
+/// One world, in which a sync is killed some times and then left to end.
+async fn killed_again_and_again(which: Which, seed: u64, undisturbed: &Undisturbed) -> Vec<Hit> {
     let mut dice = Dice(seed);
-    let world = world().await;
-    let mut now: Timestamp = NOW.parse().unwrap();
-    let mut story = format!("CALBRIDGE_CRASH_SEED={seed}:");
-    let mut kills = 0;
-    for _ in 0..KILLS {
-        let moment = moment(&mut dice, usual, kills);
-        let killed = kill_at(&world, &now.to_string(), moment).await;
-        kills += usize::from(killed);
+    let world = world(which).await;
+    let told_before = world.planner.ledger().len();
+    let done = (world.exchange.ledger().len(), told_before);
+    let mut story = format!("{which:?} sync, CALBRIDGE_CRASH_SEED={seed}:");
+    let mut hits = Vec::new();
+    for moment in Moment::some(&mut dice, seed) {
+        let hit = moment
+            .kill(&world, which.now(), done, &undisturbed.usual, &mut dice)
+            .await;
+        let what = match &hit {
+            Some(hit) => format!("killed {hit}"),
+            None => "ended by itself".to_owned(),
+        };
         story.push_str(&format!(
-            "\n  {} {moment}, Planner holds {}",
-            if killed {
-                "killed"
-            } else {
-                "ended, not killed"
-            },
-            content(&world).len(),
+            "\n  {what}; Planner holds {}",
+            content(&world).len()
         ));
-        now = now.checked_add(SignedDuration::from_mins(2)).unwrap();
-        world.planner.set_clock(Some(now));
-        world.exchange.set_clock(Some(now));
+        match hit {
+            Some(hit) => hits.push(hit),
+            None => break,
+        }
     }
     println!("{story}");
-    assert!(kills > 0, "no kill took place: {story}");
 
-    let end = world
-        .run_at(&now.to_string(), &["sync", "--json"], |_| {})
-        .await;
+    let end = world.run_at(which.now(), &["sync", "--json"], |_| {}).await;
     assert_eq!(end.code, Some(0), "{story}\n{end:?}");
-    assert_eq!(content(&world), usual.content, "{story}");
+    assert_eq!(content(&world), undisturbed.content, "{story}");
 
-    // Nothing is left to do, nor would be if Planner's content were looked at.
+    // Nothing is left to do, nor would be if all of Exchange and Planner were looked at.
     for args in [
         &["plan", "--json"][..],
         &["plan", "--full", "--reconcile", "--json"],
     ] {
-        let plan = world.run_at(&now.to_string(), args, |_| {}).await;
+        let plan = world.run_at(which.now(), args, |_| {}).await;
         assert_eq!(plan.code, Some(0), "{story}\n{plan:?}");
         assert_eq!(plan.json()["writes"], 0, "{story}\n{plan:?}");
     }
-
-    told_once(&world, usual, &story);
+    told_once(&world, undisturbed, told_before, &story);
+    hits
 }
 
-/// What Planner was told on the way: no deletes, each event created once, and nothing but what holds in the end.
-fn told_once(world: &World, usual: &Undisturbed, story: &str) {
-    let deletes = world.planner.calls(Operation::DeleteEvents);
-    assert!(deletes.is_empty(), "{story}\n{deletes:?}");
-    let held: BTreeSet<&Fact> = usual.content.iter().collect();
+/// What Planner was told on the way: each event created once, deleted only what an undisturbed sync deletes, and
+/// nothing but what holds in the end.
+fn told_once(world: &World, undisturbed: &Undisturbed, told_before: usize, story: &str) {
+    let held: BTreeSet<&Fact> = undisturbed.content.iter().collect();
     for operation in [Operation::CreateEvents, Operation::UpdateEvents] {
         for event in world
             .planner
             .calls(operation)
             .into_iter()
+            .filter(|call| call.number > u64::try_from(told_before).unwrap())
             .flat_map(|call| call.detail.events)
         {
             let (start, end) = (event.start.to_string(), event.end.to_string());
@@ -308,25 +239,115 @@ fn told_once(world: &World, usual: &Undisturbed, story: &str) {
             assert!(held.contains(&fact), "{operation:?} {fact:?}: {story}");
         }
     }
-    for (_, id, ..) in &usual.content {
-        assert_eq!(world.planner.effective_creates(id), 1, "{id}: {story}");
+    // No other id, and none more often.
+    for (operation, usual) in [
+        (Operation::CreateEvents, &undisturbed.creates),
+        (Operation::DeleteEvents, &undisturbed.deletes),
+    ] {
+        let told = ids_told(world, operation);
+        let strange: Vec<&String> = told.iter().filter(|id| !usual.contains_key(*id)).collect();
+        assert!(strange.is_empty(), "{operation:?} {strange:?}: {story}");
+        let times = effective(world, operation, &told);
+        assert_eq!(&times, usual, "{operation:?}: {story}");
     }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+    )
+}
+
+/// Kills syncs in world after world, some worlds at a time, until there were enough kills.
+async fn killed(which: Which, wanted: usize) {
+    let undisturbed = Arc::new(undisturbed(which).await);
+    if let Some(seed) = number("CALBRIDGE_CRASH_SEED") {
+        killed_again_and_again(which, seed, &undisturbed).await;
+        return;
+    }
+    let begun = Instant::now();
+    let new = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let next = Arc::new(AtomicUsize::new(0));
+    let hits = Arc::new(Mutex::new(Vec::<Hit>::new()));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..workers {
+        let (undisturbed, next, hits) = (undisturbed.clone(), next.clone(), hits.clone());
+        tasks.spawn(async move {
+            while hits.lock().unwrap().len() < wanted {
+                let number = u64::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
+                let seed = if number < 2 { number + 1 } else { new + number };
+                let new = killed_again_and_again(which, seed, &undisturbed).await;
+                hits.lock().unwrap().extend(new);
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    let hits = hits.lock().unwrap();
+    report(
+        which,
+        &hits,
+        next.load(Ordering::Relaxed),
+        begun.elapsed(),
+        &undisturbed,
+    );
+    for phase in Phase::ALL {
+        assert!(
+            wanted < SAMPLE || hits.iter().any(|hit| hit.phase == phase),
+            "no kill {phase}"
+        );
+    }
+}
+
+/// Where the kills fell.
+fn report(which: Which, hits: &[Hit], worlds: usize, took: Duration, undisturbed: &Undisturbed) {
+    let count = |key: &dyn Fn(&Hit) -> String| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for hit in hits {
+            *counts.entry(key(hit)).or_default() += 1;
+        }
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(name, times)| format!("{name}: {times}"))
+            .collect();
+        counts.join(", ")
+    };
+    println!(
+        "{which:?} sync of {} calendars ({} requests to Exchange, {} to Planner, {} ms): {} kills in {worlds} worlds, {} s",
+        addresses().len(),
+        undisturbed.usual.exchange,
+        undisturbed.usual.planner,
+        undisturbed.usual.took.as_millis(),
+        hits.len(),
+        took.as_secs(),
+    );
+    println!("  by phase: {}", count(&|hit| hit.phase.to_string()));
+    println!("  by request: {}", count(&|hit| hit.operation.clone()));
+    println!(
+        "  by tenth of the sync: {}",
+        count(&|hit| format!("{:02}", (hit.progress / 10).min(9) + 1))
+    );
+}
+
+fn wanted() -> usize {
+    number("CALBRIDGE_KILLS").map_or(SAMPLE, |kills| usize::try_from(kills).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_sync_killed_again_and_again_ends_as_an_undisturbed_one() {
-    let usual = undisturbed().await;
-    let seeds = match std::env::var("CALBRIDGE_CRASH_SEED") {
-        Ok(seed) => vec![seed.parse().expect("CALBRIDGE_CRASH_SEED is a number")],
-        Err(_) => {
-            let new = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap()
-                .as_secs();
-            vec![1, 2, new]
-        }
-    };
-    for seed in seeds {
-        killed_again_and_again(seed, &usual).await;
-    }
+    killed(Which::First, wanted()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_sync_killed_again_and_again_ends_as_an_undisturbed_one() {
+    killed(Which::Second, wanted() / 2).await;
 }
