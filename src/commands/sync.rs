@@ -138,7 +138,9 @@ async fn tell_service(
 fn exit(reports: &[SyncReport], failed: &[(String, AppError)], stopped: bool) -> Exit {
     let incomplete = |report: &SyncReport| {
         let total = &report.total;
-        report.failures() > 0 || total.held + total.rejected + total.waiting + total.unreadable > 0
+        report.failures() > 0
+            || total.unclear
+            || total.held + total.rejected + total.refused + total.waiting + total.unreadable > 0
     };
     let calendars: Vec<&CalendarOutcome> = reports
         .iter()
@@ -205,7 +207,7 @@ fn counts(report: &PassReport) -> String {
     for (count, what) in [
         (report.adopted, "adopted"),
         (report.held, "held back by the guard"),
-        (report.rejected, "refused"),
+        (report.rejected + report.refused, "refused"),
         (report.waiting, "waiting"),
         (report.unreadable, "unreadable"),
     ] {
@@ -241,7 +243,7 @@ fn row(outcome: &CalendarOutcome) -> Vec<String> {
         report.updated.to_string(),
         report.deleted.to_string(),
         report.held.to_string(),
-        report.rejected.to_string(),
+        (report.rejected + report.refused).to_string(),
         report.waiting.to_string(),
         trouble,
     ]

@@ -604,6 +604,10 @@ impl Engine {
             rows_days: retention.rows_days.max(reach),
             ..retention
         };
+        let configured: Vec<String> = self.syncs.iter().map(|sync| sync.name.clone()).collect();
+        self.store
+            .retire_syncs(self.fence, &configured, now)
+            .await?;
         self.store.prune(self.fence, retention, now).await
     }
 

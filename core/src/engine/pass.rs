@@ -17,6 +17,9 @@ pub struct PassReport {
     pub seen: u64,
     /// Events that were there and could not be described.
     pub unreadable: u64,
+    /// Something of the calendar could not be described when it was last read completely, or since.
+    #[serde(default)]
+    pub unclear: bool,
     /// Records made.
     pub created: u64,
     /// Records changed.
@@ -29,6 +32,9 @@ pub struct PassReport {
     pub held: u64,
     /// Writes that were refused for good in this pass.
     pub rejected: u64,
+    /// Events whose write was refused for good, now or earlier, and still is what should be.
+    #[serde(default)]
+    pub refused: u64,
     /// Writes that wait for another try.
     pub waiting: u64,
     /// Calls that were made to the sink.
@@ -83,12 +89,14 @@ impl PassReport {
     pub fn add(&mut self, other: &Self) {
         self.seen += other.seen;
         self.unreadable += other.unreadable;
+        self.unclear |= other.unclear;
         self.created += other.created;
         self.updated += other.updated;
         self.deleted += other.deleted;
         self.adopted += other.adopted;
         self.held += other.held;
         self.rejected += other.rejected;
+        self.refused += other.refused;
         self.waiting += other.waiting;
         self.calls += other.calls;
         self.others += other.others;
@@ -123,6 +131,7 @@ pub(super) async fn plan_and_apply(
             plan = Plan::make(unit, rules, deletes).await?;
         }
         report.held = plan.schedule.held.len() as u64;
+        report.refused = plan.dead_letters();
         report.waiting = plan.schedule.waiting as u64;
         report.next = plan.schedule.next;
         report.adopted += plan.note(unit, rules).await?;
@@ -187,6 +196,11 @@ pub(super) async fn pass(
                 Ok(pulled) => {
                     report.seen = pulled.seen;
                     report.unreadable = pulled.unreadable;
+                    report.unclear = unit
+                        .store
+                        .source_state(unit.source.name(), unit.calendar)
+                        .await?
+                        .unreadable;
                 }
                 // What was read before is delivered all the same, unless the views are half read.
                 Err(error @ PassError::Source(_)) if may_deliver(unit).await? => {

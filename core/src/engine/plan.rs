@@ -152,6 +152,12 @@ impl Plan {
         })
     }
 
+    /// How many events a write of which was refused for good, and is still what should be.
+    pub(super) fn dead_letters(&self) -> u64 {
+        let refused = |decision: &&Decision| decision.reason == Reason::Refused;
+        self.decisions.iter().filter(refused).count() as u64
+    }
+
     /// The writes that it comes to.
     fn writes(&self) -> Vec<PlannedWrite> {
         let held = &self.schedule.held;

@@ -609,6 +609,14 @@ pub trait Store: Send + Sync {
     /// The newest calls, at most `limit`.
     async fn calls(&self, limit: u32) -> StoreResult<Vec<CallRecord>>;
 
+    /// Parks the calendars of syncs that are not among these: as leavers they are erased in time.
+    async fn retire_syncs(
+        &self,
+        fence: Fence,
+        configured: &[String],
+        now: Timestamp,
+    ) -> StoreResult<()>;
+
     /// Removes what retention says.
     async fn prune(
         &self,

@@ -522,3 +522,40 @@ async fn a_backup_overwrites_nothing() {
     let rows = restored.rows(SYNC, CONNECTION, it.calendar).await.unwrap();
     assert_eq!(rows.unlinked.len(), 1);
 }
+
+#[tokio::test]
+async fn a_state_that_was_put_in_anothers_place_is_compared_with_its_sinks_first() {
+    use calbridge_core::store::CalendarReport;
+    let place = Place::new();
+    let it = Fixture::over(place.open().unwrap()).await;
+    let listed = CalendarReport {
+        inventoried: Some(now()),
+        ..CalendarReport::default()
+    };
+    let report = it
+        .store
+        .report_calendar(it.fence, SYNC, it.calendar, listed);
+    report.await.unwrap();
+    it.store.backup(&place.beside(".copy")).await.unwrap();
+    drop(it);
+    let inventoried = async |store: &SqliteStore| {
+        let calendars = store.calendars(SYNC).await.unwrap();
+        calendars[0].inventoried.is_some()
+    };
+    // Closed and opened, also when it was opened and nothing done, it is the same.
+    for _ in 0..3 {
+        drop(place.open().unwrap());
+        let store = place.open().unwrap();
+        assert!(inventoried(&store).await);
+        store.acquire("again", now()).await.unwrap();
+    }
+    // The copy is put in place.
+    std::fs::copy(place.beside(".copy"), &place.path).unwrap();
+    let store = place.open().unwrap();
+    assert!(!inventoried(&store).await);
+    drop(store);
+    // So is a copy on another machine, where nothing lies beside it.
+    let elsewhere = Place::new();
+    std::fs::copy(place.beside(".copy"), &elsewhere.path).unwrap();
+    assert!(!inventoried(&elsewhere.open().unwrap()).await);
+}

@@ -270,3 +270,74 @@ async fn k112_trouble_of_an_active_calendar_stays_when_the_roster_changes_its_en
     let after = store.calendars(SYNC).await.unwrap().remove(0);
     assert_eq!((after.calendar, after.trouble), (other_id, Some(trouble)));
 }
+
+#[tokio::test]
+async fn a_new_address_or_a_return_makes_what_the_sink_held_unknown() {
+    let (store, fence) = open().await;
+    commit(&store, fence, SYNC, &[add(calendar("o1", "a@k.example"))]).await;
+    let id = store.calendars(SYNC).await.unwrap()[0].id;
+    let list = async || {
+        let listed = CalendarReport {
+            inventoried: Some(now()),
+            ..CalendarReport::default()
+        };
+        let report = store.report_calendar(fence, SYNC, id, listed);
+        report.await.unwrap();
+    };
+    let set = async |address: &str, membership, left| {
+        let change = RosterChange::Set {
+            id,
+            calendar: calendar("o1", address),
+            kind: CalendarKind::Person,
+            membership,
+            left,
+        };
+        commit(&store, fence, SYNC, &[change]).await;
+        store.calendars(SYNC).await.unwrap()[0]
+            .inventoried
+            .is_some()
+    };
+    let left = || {
+        Some(Left {
+            code: "P-NotInPlanner".to_owned(),
+            since: now(),
+        })
+    };
+    list().await;
+    assert!(
+        set("A@k.example", Membership::Active, None).await,
+        "letter case"
+    );
+    assert!(
+        !set("b@k.example", Membership::Active, None).await,
+        "renamed"
+    );
+    list().await;
+    assert!(
+        set("b@k.example", Membership::Parked, left()).await,
+        "it left"
+    );
+    assert!(
+        !set("b@k.example", Membership::Active, None).await,
+        "it is back"
+    );
+}
+
+#[tokio::test]
+async fn calendars_of_a_sync_that_is_not_configured_any_more_are_leavers() {
+    let (store, fence) = open().await;
+    for sync in [SYNC, "renamed"] {
+        commit(&store, fence, sync, &[add(calendar("o1", "a@k.example"))]).await;
+    }
+    let configured = ["renamed".to_owned()];
+    store.retire_syncs(fence, &configured, now()).await.unwrap();
+    let of = async |sync: &str| store.calendars(sync).await.unwrap().remove(0);
+    assert_eq!(of("renamed").await.membership, Membership::Active);
+    let old = of(SYNC).await;
+    assert_eq!(old.membership, Membership::Parked);
+    assert_eq!(old.left.unwrap().code, "sync-removed");
+    // Noticed again later, it left when it was first noticed.
+    let later = instant("2026-05-02T12:00:00Z");
+    store.retire_syncs(fence, &configured, later).await.unwrap();
+    assert_eq!(of(SYNC).await.left.unwrap().since, now());
+}

@@ -76,7 +76,7 @@ struct Inner {
     prints: Fingerprinter,
     /// The newest instant that a caller named; the store never asks for the time itself.
     told: Mutex<Timestamp>,
-    _lock: Option<open::ProcessLock>,
+    lock: Option<open::ProcessLock>,
 }
 
 impl Inner {
@@ -220,7 +220,7 @@ impl Store for SqliteStore {
         let holder = holder.to_owned();
         self.blocking(move |inner| {
             inner.told(now);
-            inner.write(|transaction| {
+            let fence = inner.write(|transaction| {
                 let fence = transaction.query_row(
                     "INSERT INTO lease (id, fence, holder, acquired) VALUES (1, 1, ?1, ?2)
                      ON CONFLICT (id) DO UPDATE
@@ -230,7 +230,11 @@ impl Store for SqliteStore {
                     |row| row.get(0),
                 )?;
                 Ok(Fence(fence))
-            })
+            })?;
+            if let Some(lock) = &inner.lock {
+                lock.remember(&open::mark(&inner.prints, fence.0));
+            }
+            Ok(fence)
         })
         .await
     }
@@ -478,6 +482,20 @@ impl Store for SqliteStore {
     async fn calls(&self, limit: u32) -> StoreResult<Vec<CallRecord>> {
         self.read(move |transaction| log::calls(transaction, limit))
             .await
+    }
+
+    async fn retire_syncs(
+        &self,
+        fence: Fence,
+        configured: &[String],
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        let configured = configured.to_vec();
+        self.inner.told(now);
+        self.write(fence, move |transaction| {
+            roster::retire(transaction, &configured, now)
+        })
+        .await
     }
 
     async fn prune(

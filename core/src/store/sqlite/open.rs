@@ -1,7 +1,7 @@
 //! Opening the file: who may, whether it is sound, and how SQLite shall treat it.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,9 +21,10 @@ const BUSY: Duration = Duration::from_secs(5);
 /// More statements than the store has, so that each is prepared once.
 const STATEMENTS: usize = 128;
 
-/// Keeps other processes out until it is dropped.
+/// Keeps other processes out until it is dropped, and remembers beside the state which lease was its last: a state
+/// file that has another one was put in its place.
 pub(super) struct ProcessLock {
-    _file: File,
+    file: File,
 }
 
 impl ProcessLock {
@@ -32,13 +33,59 @@ impl ProcessLock {
         path.push(".lock");
         let file = open_private(Path::new(&path)).map_err(|error| io_error(&error, database))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
                 path: shown(database),
             }),
             Err(TryLockError::Error(error)) => Err(io_error(&error, database)),
         }
     }
+
+    /// What was remembered; what cannot be read is as good as nothing.
+    fn remembered(&self) -> String {
+        let mut text = String::new();
+        let mut file = &self.file;
+        let read = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.take(LONGEST_MARK).read_to_string(&mut text));
+        read.map(|_| text).unwrap_or_default()
+    }
+
+    /// Remembers the newest lease. If that fails, the next start takes the file for another one, which costs a
+    /// comparison and no more.
+    pub(super) fn remember(&self, mark: &str) {
+        let mut file = &self.file;
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(mark.as_bytes()));
+        if let Err(error) = written {
+            tracing::debug!(%error, "The lease was not remembered beside the state file.");
+        }
+    }
+}
+
+/// More than a mark needs.
+const LONGEST_MARK: u64 = 256;
+
+/// Names a state file at its newest lease.
+pub(super) fn mark(prints: &Fingerprinter, fence: i64) -> String {
+    format!("{fence} {}", prints.text("state file"))
+}
+
+/// A state that was put in the place of another one (a backup, or a copy from elsewhere) knows nothing of what was
+/// written since: all calendars are compared with their sinks before anything else.
+fn notice_restored(writer: &Connection, lock: &ProcessLock, prints: &Fingerprinter) -> Work<()> {
+    let newest: Option<i64> = writer
+        .query_row("SELECT fence FROM lease", [], |row| row.get(0))
+        .optional()?;
+    let Some(newest) = newest else {
+        return Ok(());
+    };
+    if lock.remembered() != mark(prints, newest) {
+        writer.execute("UPDATE member SET inventoried = NULL", [])?;
+    }
+    Ok(())
 }
 
 impl SqliteStore {
@@ -65,6 +112,7 @@ impl SqliteStore {
             prepare_writer(&writer)?;
             migrate::to_newest(&mut writer, &name, Some(path))?;
             let prints = fingerprinter(&writer, true)?;
+            notice_restored(&writer, &lock, &prints)?;
             let reader = Connection::open_with_flags(
                 path,
                 OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -76,7 +124,7 @@ impl SqliteStore {
                 reader: Some(Mutex::new(reader)),
                 prints,
                 told: Mutex::new(now),
-                _lock: Some(lock),
+                lock: Some(lock),
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(&name))
@@ -103,7 +151,7 @@ impl SqliteStore {
                 reader: Some(Mutex::new(reader)),
                 prints,
                 told: Mutex::new(Timestamp::MIN),
-                _lock: None,
+                lock: None,
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(&name))
@@ -129,7 +177,7 @@ impl SqliteStore {
                 reader: None,
                 prints,
                 told: Mutex::new(Timestamp::MIN),
-                _lock: None,
+                lock: None,
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(&name))
@@ -171,7 +219,7 @@ impl SqliteStore {
                 reader: None,
                 prints,
                 told: Mutex::new(Timestamp::MIN),
-                _lock: None,
+                lock: None,
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(name))

@@ -1,8 +1,9 @@
 //! The calendars of a sync.
 
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::codec::{Word, at, read_at, read_at_opt, read_word};
+use super::codec::{At, Word, at, json, read_at, read_at_opt, read_word};
 use super::fault::{Work, unreadable};
 use crate::model::{Address, CalendarKind, CalendarRef, OwnerId};
 use crate::store::{
@@ -137,6 +138,21 @@ fn set(transaction: &Transaction<'_>, sync: &str, id: CalendarId, entry: &Entry<
             )?
             .execute(params![sync, id.0, Membership::Parked.word()])?;
     }
+    // What the sink held under another address, or before the calendar left, says nothing about now.
+    transaction
+        .prepare_cached(
+            "UPDATE member SET inventoried = NULL
+              WHERE sync = ?1 AND calendar = ?2
+                AND (folded <> ?3 OR (membership = ?4 AND ?5 = ?6))",
+        )?
+        .execute(params![
+            sync,
+            id.0,
+            entry.calendar.address.folded(),
+            Membership::Parked.word(),
+            entry.membership.word(),
+            Membership::Active.word(),
+        ])?;
     let changed = transaction
         .prepare_cached(
             "UPDATE member SET owner = ?3, address = ?4, folded = ?5, part = ?6, kind = ?7,
@@ -233,5 +249,29 @@ pub(super) fn report(
                 at(trouble.not_before),
             ])?;
     }
+    Ok(())
+}
+
+/// Why a calendar is parked whose sync is not configured any more.
+const SYNC_REMOVED: &str = "sync-removed";
+
+pub(super) fn retire(
+    transaction: &Transaction<'_>,
+    configured: &[String],
+    now: Timestamp,
+) -> Work<()> {
+    let known = json(&configured)?;
+    transaction
+        .prepare_cached(
+            "UPDATE member SET membership = ?2, left_code = ?3, left_since = ?4
+              WHERE membership = ?5 AND sync NOT IN (SELECT value FROM json_each(?1))",
+        )?
+        .execute(params![
+            known,
+            Membership::Parked.word(),
+            SYNC_REMOVED,
+            At(now),
+            Membership::Active.word(),
+        ])?;
     Ok(())
 }
