@@ -35,8 +35,7 @@ pub fn calendar(person: usize) -> String {
     );
     for day in 24..28 {
         events.push_str(&format!(
-            "BEGIN:VEVENT\r\nUID:single-{person}-{day}\r\nDTSTAMP:20261101T000000Z\r\nDTSTART:202611{day}T{:02}0000Z\r\nDTEND:202611{day}T{:02}3000Z\r\nSUMMARY:Single\r\nEND:VEVENT\r\n",
-            person, person,
+            "BEGIN:VEVENT\r\nUID:single-{person}-{day}\r\nDTSTAMP:20261101T000000Z\r\nDTSTART:202611{day}T{person:02}0000Z\r\nDTEND:202611{day}T{person:02}3000Z\r\nSUMMARY:Single\r\nEND:VEVENT\r\n",
         ));
     }
     format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\n{events}END:VCALENDAR\r\n")
@@ -61,7 +60,7 @@ pub fn change(world: &World, person: usize, address: &str) {
         1 => exchange.show_as(item("25"), FreeBusy::Free).unwrap(),
         _ => exchange.hard_delete(item("25")).unwrap(),
     }
-    if person % 2 == 0 {
+    if person.is_multiple_of(2) {
         exchange.delete(item("26")).unwrap();
     } else {
         exchange.show_as(item("lunch"), FreeBusy::Busy).unwrap();
