@@ -298,9 +298,14 @@ impl Inner {
     }
 }
 
-/// Whether it is something that could not be read for the moment.
+/// Whether it is something that could not be read for the moment. An item without an id cannot be asked for by itself, and
+/// servers do not make such: an answer was garbled.
 fn is_momentary(change: &Change) -> bool {
-    matches!(change, Change::Unreadable { error, .. } if error.kind == ErrorKind::Transient)
+    match change {
+        Change::Unreadable { item: None, .. } => true,
+        Change::Unreadable { error, .. } => error.kind == ErrorKind::Transient,
+        _ => false,
+    }
 }
 
 fn is_nameless(change: &Change) -> bool {

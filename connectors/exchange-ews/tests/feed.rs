@@ -759,3 +759,28 @@ async fn every_reading_names_the_folder_and_folders_are_told_apart() {
         assert!(other.folder.is_some_and(|other| other != folder));
     }
 }
+
+#[tokio::test]
+async fn an_answer_without_item_ids_is_garbled_and_its_window_is_read_again_though_nothing_changes()
+{
+    let bench = Bench::start(Profile::Exchange2019).await;
+    bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
+    let first = request(ANNA, winter());
+    let feed = bench.read_true(first.clone()).await;
+    bench.add(ANNA, "2026-12-04T09:00", "2026-12-04T10:00");
+    bench
+        .exchange
+        .inject_spec("FindItem*1=missing:ItemId")
+        .unwrap();
+    let garbled = bench.read(after(&feed, &first)).await.unwrap();
+    assert_eq!((garbled.events.len(), garbled.unreadable.len()), (0, 2));
+    let later = ChangesRequest {
+        now: first.now + SignedDuration::from_mins(2),
+        ..after(&garbled, &first)
+    };
+    let feed = bench.read(later.clone()).await.unwrap();
+    assert_eq!((feed.events.len(), feed.unreadable.len()), (2, 0));
+    let before = bench.requests();
+    bench.read(after(&feed, &later)).await.unwrap();
+    assert_eq!(bench.requests() - before, 1, "and then no more");
+}
