@@ -428,7 +428,7 @@ impl Keeper {
         match step {
             Step::Add(calendar) => {
                 let change = RosterChange::Add {
-                    calendar: CalendarRef::primary(&address(*calendar)).unwrap(),
+                    calendar: CalendarRef::primary(address(*calendar)).unwrap(),
                     kind: CalendarKind::Person,
                     left: None,
                 };

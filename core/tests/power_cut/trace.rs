@@ -150,7 +150,7 @@ fn event(call: &str, folder: &Path) -> Option<Event> {
 
 /// `\x41\x42` as bytes.
 fn bytes(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16).unwrap()).unwrap();
     let text = text.as_bytes();
     assert!(text.len().is_multiple_of(4), "everything is in hexadecimal");
     text.chunks_exact(4)
