@@ -17,6 +17,9 @@ const IN_A_ROW: usize = 5;
 /// After an answer the program stores what it says within about this time, in microseconds.
 const STORING: usize = 30_000;
 
+/// A commit follows another one within about this time, in microseconds.
+const COMMITTING: usize = 2_000;
+
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub struct Dice(pub u64);
 
@@ -167,13 +170,19 @@ impl Moment {
             let (exchange, planner) = done();
             (if at_planner { planner } else { exchange }) >= wanted
         };
+        // So many commits are awaited, or none and some time instead.
+        let commits = match self.phase {
+            Phase::Between => dice.below(4),
+            _ => 0,
+        };
         let (at, then) = match self.phase {
             Phase::Time => {
                 let left = 100_usize.saturating_sub(progress()).max(20);
                 let most = usize::try_from(usual.took.as_micros()).unwrap() * left / 100;
                 (Some(micros(dice.below(most))), Duration::ZERO)
             }
-            Phase::Between => (None, micros(dice.below(STORING))),
+            Phase::Between if commits == 0 => (None, micros(dice.below(STORING))),
+            Phase::Between => (None, micros(dice.below(COMMITTING))),
             // What was sent comes to the program.
             Phase::Half => (None, Duration::from_millis(10)),
             Phase::Before | Phase::Processed => (None, Duration::ZERO),
@@ -198,6 +207,9 @@ impl Moment {
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
         if killed {
+            for _ in 0..commits {
+                next_commit(world).await;
+            }
             tokio::time::sleep(then).await;
             killed = child.try_wait().unwrap().is_none();
             // SIGKILL, on Windows TerminateProcess: nothing of the program runs after it.
@@ -225,6 +237,19 @@ impl Moment {
             operation,
             progress: progress(),
         })
+    }
+}
+
+/// Waits until the program writes to its state, not for long: it may have nothing to write.
+async fn next_commit(world: &World) {
+    let log = world.dir.path().join("state.db-wal");
+    let look = || {
+        let found = std::fs::metadata(&log).ok()?;
+        Some((found.len(), found.modified().ok()))
+    };
+    let (before, begun) = (look(), Instant::now());
+    while look() == before && begun.elapsed() < micros(STORING) {
+        tokio::task::yield_now().await;
     }
 }
 
