@@ -27,7 +27,7 @@ MUTANTS = {
     "past-is-not-frozen": ("decide.rs", ".is_some_and(|held| held.time.wall_in(context.zone).last_day() < context.first_day)", ".is_none()"),
     "tampering-stays": ("decide.rs", "decision(Intent::PutBack { content }, Reason::SinkChanged)", "decision(Intent::Nothing, Reason::SinkChanged)"),
     "nothing-is-deleted": ("decide.rs", "_ => decision(Intent::Delete, Reason::Absent(*why)),", "_ => decision(Intent::Nothing, Reason::Absent(*why)),"),
-    "waiting-for-ever": ("schedule.rs", "Some(retry) if retry.not_before > now =>", "Some(retry) if retry.not_before < now =>"),
+    "waiting-for-ever": ("schedule.rs", "Some(retry) if waits(retry.not_before, now) =>", "Some(retry) if retry.not_before < now =>"),
     "lengths-do-not-matter": ("fingerprint.rs", 'format!("{}/{}", wall.start, wall.end)', 'format!("{}/{}", wall.start, wall.start)'),
     "tampering-is-not-seen": ("inventory.rs", "if entry.content.is_some() {", "if entry.content.is_none() {"),
 }

@@ -24,7 +24,10 @@ async fn the_service_keeps_in_step_and_stops_within_five_seconds() {
         .await
         .expect(0);
     let planned = world.run(&["plan", "--json"]).await.expect(0).json();
-    assert_eq!((&planned["writes"], &planned["from_store"]), (&0.into(), &true.into()));
+    assert_eq!(
+        (&planned["writes"], &planned["from_store"]),
+        (&0.into(), &true.into())
+    );
     let refused = world.run(&["plan", "--full"]).await.expect(3);
     assert!(
         refused.stderr.contains("in use by another calbridge"),
