@@ -408,7 +408,7 @@ async fn an_unreachable_server_and_a_wrong_address_are_told_apart() {
 #[tokio::test]
 async fn clocks_that_differ_are_told() {
     let setup = setup().await;
-    let real = at(support::NOW);
+    let real = at(NOW);
     for (ahead, expected) in [
         (0, Severity::Passed),
         (-150, Severity::Warning),
