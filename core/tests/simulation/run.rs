@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::acts::Act;
 use crate::systems::{
-    Person, State, Systems, owner, sink_capabilities, source_capabilities, today, window_end,
+    Person, State, Systems, last_day, owner, sink_capabilities, source_capabilities, today,
+    window_end,
 };
 use crate::truth::{self, Exception, Item, Items, Occurrence, Rule, Span, Zone};
 
@@ -209,6 +210,7 @@ impl Life {
         };
         let Some(done) = done else {
             self.stale = true;
+            self.forget_what_went_today();
             self.restart().await;
             return self.wrong();
         };
@@ -220,6 +222,7 @@ impl Life {
         };
         // An old state that was told is put right by the next complete reading.
         self.stale = !told || (uneven && !self.stale);
+        self.forget_what_went_today();
         self.wrong()?;
         if told && !uneven && effective > due {
             return Err(format!("{effective} writes for {due} differences"));
@@ -281,6 +284,19 @@ impl Life {
             .collect();
         self.passed
             .retain(|(who, id), span| standing[*who].get(id) == Some(span));
+    }
+
+    /// What an old state left out on its last day may be removed (K006), and does not come back: it has passed.
+    fn forget_what_went_today(&mut self) {
+        let state = self.systems.lock();
+        let (today, now) = (today(state.now), state.now);
+        let (from, to) = (now - MEMORY, truth::midnight(window_end(now)));
+        self.passed.retain(|(who, id), span| {
+            last_day(*span) != today
+                || truth::occurrences(&state.people[*who].told, from, to)
+                    .iter()
+                    .any(|one| one.id == *id && one.is_busy() && one.span() == *span)
+        });
     }
 
     /// Nothing is left to do.

@@ -29,7 +29,7 @@ pub struct Person {
     /// How often the address changed.
     pub renamed: u32,
     pub left: bool,
-    /// What the source last told to its end: the engine knows no more than that.
+    /// What the source told: the engine knows no more than that.
     pub told: Arc<Items>,
     pub reading: Vec<Reading>,
 }
@@ -188,6 +188,37 @@ impl Connection for Systems {
     }
 }
 
+impl Person {
+    /// A feed named these items and went no further: of them the engine knows what it was told.
+    fn hears_of(&mut self, changes: &[Change], tells: &Items) {
+        let named: Vec<&str> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Item(event) if event.group.is_none() => Some(event.item.id.as_str()),
+                Change::Removed {
+                    item,
+                    certain: true,
+                } => Some(item.id.as_str()),
+                Change::Group { group, .. } => Some(group.id.as_str()),
+                _ => None,
+            })
+            .collect();
+        if named.is_empty() {
+            return;
+        }
+        let is_named =
+            |(number, item): &(&u32, &truth::Item)| named.contains(&item.id(**number).as_str());
+        let told = Arc::make_mut(&mut self.told);
+        told.retain(|number, item| !is_named(&(number, item)));
+        told.extend(
+            tells
+                .iter()
+                .filter(is_named)
+                .map(|(number, item)| (*number, item.clone())),
+        );
+    }
+}
+
 /// A feed whose batches are known when it begins.
 struct Feed {
     systems: Systems,
@@ -208,8 +239,10 @@ impl ChangeFeed for Feed {
             None => {}
         }
         let batch = self.batches.next();
-        if batch.is_none() {
-            self.systems.lock().people[self.who].told = Arc::clone(&self.tells);
+        let person = &mut self.systems.lock().people[self.who];
+        match &batch {
+            Some(batch) => person.hears_of(&batch.changes, &self.tells),
+            None => person.told = Arc::clone(&self.tells),
         }
         Ok(batch)
     }
@@ -482,7 +515,7 @@ pub fn window_end(now: Timestamp) -> jiff::civil::Date {
 }
 
 /// The last day that a record touches.
-fn last_day((_, end): Span) -> jiff::civil::Date {
+pub fn last_day((_, end): Span) -> jiff::civil::Date {
     (end - jiff::Span::new().seconds(1)).date()
 }
 
