@@ -354,24 +354,18 @@ impl PlannerSandbox {
 
     /// Adds a case worker or room, even if the address is there already.
     pub fn add_resource(&self, resource: Resource) {
-        self.inner.service.state().resources.push(resource);
+        self.inner.service.state().add_resource(resource);
     }
 
     /// Removes everybody with this address and says whether there was one. Their events stay.
     pub fn remove_resource(&self, address: &str) -> bool {
-        let address = address.to_lowercase();
-        let mut state = self.inner.service.state();
-        let before = state.resources.len();
-        state
-            .resources
-            .retain(|resource| resource.email.to_lowercase() != address);
-        state.resources.len() != before
+        self.inner.service.state().remove_resource(address)
     }
 
     /// Case workers and rooms.
     #[must_use]
     pub fn resources(&self) -> Vec<Resource> {
-        self.inner.service.state().resources.clone()
+        self.inner.service.state().resources().to_vec()
     }
 
     /// Puts an event there without a call, as a predecessor left it; overwrites one with this key.

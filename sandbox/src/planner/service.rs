@@ -1,6 +1,6 @@
 //! The service behind the socket: from request to answer.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -322,7 +322,7 @@ impl Service {
                     )
                     .into_iter()
                     .map(|record| {
-                        let resource = state.resource(&record.mailbox).map(|resource| resource.id);
+                        let resource = state.resource(&record.mailbox);
                         (record, resource)
                     })
                     .collect();
@@ -354,11 +354,11 @@ impl Service {
                 }
             }
             Body::GetResources { addresses } => {
-                let wanted: Vec<String> = addresses
+                let wanted: HashSet<String> = addresses
                     .iter()
                     .map(|address| address.to_lowercase())
                     .collect();
-                let mut listed = self.state().resources.clone();
+                let mut listed = self.state().resources().to_vec();
                 listed.retain(|resource| {
                     wanted.is_empty() || wanted.contains(&resource.email.to_lowercase())
                 });

@@ -1,6 +1,6 @@
 //! What Planner holds: people and rooms, records of external calendars, its own appointments.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use jiff::civil::{DateTime, Time};
@@ -127,6 +127,19 @@ pub struct OwnAppointment {
     pub event: Uuid,
 }
 
+impl OwnAppointment {
+    /// As GetEvents lists it.
+    fn listed(&self) -> Record {
+        Record {
+            mailbox: self.mailbox.clone(),
+            id: self.id.clone(),
+            start: self.start,
+            end: self.end,
+            event: self.event,
+        }
+    }
+}
+
 /// What a code scripted by a test applies to.
 #[derive(Debug, Clone)]
 pub(super) struct ScriptedCode {
@@ -154,9 +167,21 @@ fn key(mailbox: &str, id: &str) -> Key {
     (mailbox.to_lowercase(), id.to_lowercase())
 }
 
+/// What one mailbox has, in the order of ids. Towns of thousands of people are kept.
+fn of<'a, T>(
+    all: &'a BTreeMap<Key, T>,
+    mailbox: &'a str,
+) -> impl Iterator<Item = (&'a Key, &'a T)> {
+    all.range((mailbox.to_owned(), String::new())..)
+        .take_while(move |(key, _)| key.0 == mailbox)
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) resources: Vec<Resource>,
+    /// In the order in which they are listed.
+    resources: Vec<Resource>,
+    /// Planner's own id of who has an address (in lower case); of two the first.
+    by_address: HashMap<String, Uuid>,
     records: BTreeMap<Key, Record>,
     own: BTreeMap<Key, OwnAppointment>,
     /// By id in lower case.
@@ -169,17 +194,35 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn with_resources(resources: Vec<Resource>) -> Self {
-        Self {
-            resources,
-            ..Self::default()
+        let mut state = Self::default();
+        for resource in resources {
+            state.add_resource(resource);
         }
+        state
     }
 
-    pub(super) fn resource(&self, address: &str) -> Option<&Resource> {
-        let wanted = address.to_lowercase();
+    pub(super) fn add_resource(&mut self, resource: Resource) {
+        self.by_address
+            .entry(resource.email.to_lowercase())
+            .or_insert(resource.id);
+        self.resources.push(resource);
+    }
+
+    /// Removes everybody with this address and says whether there was one.
+    pub(super) fn remove_resource(&mut self, address: &str) -> bool {
+        let address = address.to_lowercase();
         self.resources
-            .iter()
-            .find(|resource| resource.email.to_lowercase() == wanted)
+            .retain(|resource| resource.email.to_lowercase() != address);
+        self.by_address.remove(&address).is_some()
+    }
+
+    /// Planner's own id of who has the address.
+    pub(super) fn resource(&self, address: &str) -> Option<Uuid> {
+        self.by_address.get(&address.to_lowercase()).copied()
+    }
+
+    pub(super) fn resources(&self) -> &[Resource] {
+        &self.resources
     }
 
     /// Processes one event of a write.
@@ -191,7 +234,7 @@ impl State {
     ) -> Answer {
         self.events_seen += 1;
         let key = key(&event.mailbox, &event.id);
-        let resource = self.resource(&event.mailbox).map(|resource| resource.id);
+        let resource = self.resource(&event.mailbox);
         let known = self.records.get(&key).map(|record| record.event);
         let identifier = known
             .or_else(|| self.own.get(&key).map(|own| own.event))
@@ -217,11 +260,8 @@ impl State {
             _ => {
                 answer.event =
                     self.put(&event.mailbox, &event.id, event.start.wall, event.end.wall);
-                answer.conflict = self.own.values().any(|own| {
-                    own.mailbox.to_lowercase() == key.0
-                        && own.start < event.end.wall
-                        && event.start.wall < own.end
-                });
+                answer.conflict = of(&self.own, &key.0)
+                    .any(|(_, own)| own.start < event.end.wall && event.start.wall < own.end);
             }
         }
         answer
@@ -334,9 +374,7 @@ impl State {
 
     pub(super) fn records_of(&self, mailbox: &str) -> Vec<Record> {
         let mailbox = mailbox.to_lowercase();
-        self.records
-            .iter()
-            .filter(|(key, _)| key.0 == mailbox)
+        of(&self.records, &mailbox)
             .map(|(_, record)| record.clone())
             .collect()
     }
@@ -350,36 +388,24 @@ impl State {
         edges: PeriodEdges,
         with_own: bool,
     ) -> Vec<Record> {
-        let wanted: Vec<String> = mailboxes
-            .iter()
-            .map(|mailbox| mailbox.to_lowercase())
-            .collect();
-        let inside = |mailbox: &str, start: DateTime| {
-            (wanted.is_empty() || wanted.iter().any(|wanted| wanted == mailbox))
-                && from.is_none_or(|from| {
-                    start > from || (start == from && edges != PeriodEdges::Open)
-                })
+        let inside = |start: DateTime| {
+            from.is_none_or(|from| start > from || (start == from && edges != PeriodEdges::Open))
                 && to.is_none_or(|to| start < to || (start == to && edges == PeriodEdges::Closed))
         };
-        let own = self.own.iter().filter(|_| with_own).map(|(key, own)| {
-            (
-                key,
-                Record {
-                    mailbox: own.mailbox.clone(),
-                    id: own.id.clone(),
-                    start: own.start,
-                    end: own.end,
-                    event: own.event,
-                },
-            )
-        });
-        let mut found: Vec<(&Key, Record)> = self
-            .records
-            .iter()
-            .map(|(key, record)| (key, record.clone()))
-            .chain(own)
-            .filter(|(key, record)| inside(&key.0, record.start))
-            .collect();
+        let mailboxes: BTreeSet<String> = if mailboxes.is_empty() {
+            let keys = self.records.keys().chain(self.own.keys());
+            keys.map(|key| key.0.clone()).collect()
+        } else {
+            let asked = mailboxes.iter();
+            asked.map(|mailbox| mailbox.to_lowercase()).collect()
+        };
+        let mut found: Vec<(&Key, Record)> = Vec::new();
+        for mailbox in &mailboxes {
+            let records = of(&self.records, mailbox).filter(|(_, record)| inside(record.start));
+            found.extend(records.map(|(key, record)| (key, record.clone())));
+            let own = of(&self.own, mailbox).filter(|(_, own)| with_own && inside(own.start));
+            found.extend(own.map(|(key, own)| (key, own.listed())));
+        }
         found.sort_by(|a, b| (&a.0.0, a.1.start, &a.0.1).cmp(&(&b.0.0, b.1.start, &b.0.1)));
         found.into_iter().map(|(_, record)| record).collect()
     }
