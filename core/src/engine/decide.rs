@@ -10,6 +10,7 @@
 //! | 3a | the sink took the write and answers later, and it is still what is wanted | any | probe |
 //! | 4 | record on the sink that ended before the window | absent, past | nothing |
 //! | 5 | record on the sink | absent | delete |
+//! | 5a | an update was sent in time and its fate is unknown | past, as it was sent | repeat it |
 //! | 6 | record on the sink, source moved to the past since it was agreed | past | delete |
 //! | 7 | record on the sink, agreed | past, unchanged | nothing |
 //! | 8 | record on the sink, source as agreed, sink as agreed | present | nothing |
@@ -287,11 +288,23 @@ enum Known {
 fn past(row: &Row, state: Known, content: &Content, context: &DecideContext<'_>) -> Decision {
     match (state, &row.agreed) {
         (Known::Absent, _) => decision(Intent::Nothing, Reason::Past),
+        // Very likely the record holds just that, and may stay: it passed as it should.
+        (Known::MaybePresent, Some(_)) if was_sent(row, content, context) => {
+            let content = content.clone();
+            decision(Intent::Update { content }, Reason::FateUnknown)
+        }
         (_, Some(agreed)) if !as_agreed(&agreed.source, content, context) => {
             decision(Intent::Delete, Reason::MovedToPast)
         }
         _ => decision(Intent::Nothing, Reason::Past),
     }
+}
+
+/// Whether the attempt whose fate is unknown was to bring the record to just this.
+fn was_sent(row: &Row, content: &Content, context: &DecideContext<'_>) -> bool {
+    row.attempt.as_ref().is_some_and(|attempt| {
+        attempt.op != Op::Delete && attempt.target == Some(print(content, context))
+    })
 }
 
 fn present(

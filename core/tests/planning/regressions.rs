@@ -1,7 +1,7 @@
 //! What a review of the planner found to go wrong, once.
 
 use calbridge_core::connector::{AttemptToken, Op, Outcome};
-use calbridge_core::engine::decide::{Decision, Intent};
+use calbridge_core::engine::decide::{Decision, Intent, Reason};
 use calbridge_core::engine::guard::GuardHistory;
 use calbridge_core::engine::link::{Linked, link};
 use calbridge_core::engine::schedule::schedule;
@@ -158,4 +158,21 @@ fn what_ended_before_the_window_is_frozen_however_its_source_changed() {
     for row in [changed, gone] {
         assert_eq!(planner.decide(&row).intent, Intent::Nothing);
     }
+}
+
+#[test]
+fn an_update_whose_fate_is_unknown_is_repeated_even_when_its_event_has_passed() {
+    let later = time("2026-11-30 10:00", "2026-11-30 11:00");
+    let changed = with(known(later), Some(event(moved())));
+    let row = Planner::default().step(&changed, &Outcome::Unknown);
+    assert_eq!(row.sink.state, OnSink::Unknown);
+    // The record very likely passed as it should: it is not removed.
+    let decision = Planner::on("2026-11-28 09:00").decide(&row);
+    assert_eq!(op(&decision), Some(Op::Update));
+    assert_eq!(decision.reason, Reason::FateUnknown);
+    // What is moved in the past after that was never sent.
+    let earlier = event(time("2026-11-26 12:00", "2026-11-26 13:00"));
+    let decision = Planner::on("2026-11-28 09:00").decide(&with(row, Some(earlier)));
+    assert_eq!(op(&decision), Some(Op::Delete));
+    assert_eq!(decision.reason, Reason::MovedToPast);
 }

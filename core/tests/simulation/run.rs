@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::acts::Act;
 use crate::systems::{
-    Person, State, Systems, last_day, owner, sink_capabilities, source_capabilities, today,
-    window_end,
+    Person, State, Systems, owner, sink_capabilities, source_capabilities, today, window_end,
 };
 use crate::truth::{self, Exception, Item, Items, Occurrence, Rule, Span, Zone};
 
@@ -210,7 +209,7 @@ impl Life {
         };
         let Some(done) = done else {
             self.stale = true;
-            self.forget_what_went_today();
+            self.forget_what_was_told_otherwise();
             self.restart().await;
             return self.wrong();
         };
@@ -222,7 +221,7 @@ impl Life {
         };
         // An old state that was told is put right by the next complete reading.
         self.stale = !told || (uneven && !self.stale);
-        self.forget_what_went_today();
+        self.forget_what_was_told_otherwise();
         self.wrong()?;
         if told && !uneven && effective > due {
             return Err(format!("{effective} writes for {due} differences"));
@@ -274,29 +273,24 @@ impl Life {
         let standing: Vec<BTreeMap<String, Span>> = state
             .people
             .iter()
-            .map(|person| {
-                truth::occurrences(person.calendar.items(), from, to)
-                    .into_iter()
-                    .filter(Occurrence::is_busy)
-                    .map(|one| (one.id.clone(), one.span()))
-                    .collect()
-            })
+            .map(|person| busy(person.calendar.items(), from, to))
             .collect();
         self.passed
             .retain(|(who, id), span| standing[*who].get(id) == Some(span));
     }
 
-    /// What an old state left out on its last day may be removed (K006), and does not come back: it has passed.
-    fn forget_what_went_today(&mut self) {
+    /// What an old state told otherwise is not watched any more, until all is in step again: it may pass before it is
+    /// put right, or may be removed on its last day (K006).
+    fn forget_what_was_told_otherwise(&mut self) {
         let state = self.systems.lock();
-        let (today, now) = (today(state.now), state.now);
-        let (from, to) = (now - MEMORY, truth::midnight(window_end(now)));
-        self.passed.retain(|(who, id), span| {
-            last_day(*span) != today
-                || truth::occurrences(&state.people[*who].told, from, to)
-                    .iter()
-                    .any(|one| one.id == *id && one.is_busy() && one.span() == *span)
-        });
+        let (from, to) = (state.now - MEMORY, truth::midnight(window_end(state.now)));
+        let told: Vec<BTreeMap<String, Span>> = state
+            .people
+            .iter()
+            .map(|person| busy(&person.told, from, to))
+            .collect();
+        self.passed
+            .retain(|(who, id), span| told[*who].get(id) == Some(span));
     }
 
     /// Nothing is left to do.
@@ -583,6 +577,15 @@ impl Life {
             | Act::Restore => {}
         }
     }
+}
+
+/// When people cannot be booked by these items, by the source's id.
+fn busy(items: &Items, from: Timestamp, to: Timestamp) -> BTreeMap<String, Span> {
+    truth::occurrences(items, from, to)
+        .into_iter()
+        .filter(Occurrence::is_busy)
+        .map(|one| (one.id.clone(), one.span()))
+        .collect()
 }
 
 fn put(state: &mut State, who: usize, number: u32, item: Item) {

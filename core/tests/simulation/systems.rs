@@ -1,6 +1,6 @@
 //! The source and the sink of a simulated life, and what they were seen to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -31,6 +31,8 @@ pub struct Person {
     pub left: bool,
     /// What the source told: the engine knows no more than that.
     pub told: Arc<Items>,
+    /// What a feed named that broke off, by number of the item.
+    half_told: BTreeSet<u32>,
     pub reading: Vec<Reading>,
 }
 
@@ -189,9 +191,10 @@ impl Connection for Systems {
 }
 
 impl Person {
-    /// A feed named these items and went no further: of them the engine knows what it was told.
-    fn hears_of(&mut self, changes: &[Change], tells: &Items) {
-        let named: Vec<&str> = changes
+    /// A batch was handed over, of a feed that may break off: of what it names the engine knows what it was told, and
+    /// goes on to believe it until it is told otherwise or reads everything.
+    fn hears(&mut self, changes: &[Change], tells: &Items) -> BTreeSet<u32> {
+        let ids: BTreeSet<&str> = changes
             .iter()
             .filter_map(|change| match change {
                 Change::Item(event) if event.group.is_none() => Some(event.item.id.as_str()),
@@ -203,19 +206,41 @@ impl Person {
                 _ => None,
             })
             .collect();
-        if named.is_empty() {
-            return;
-        }
-        let is_named =
-            |(number, item): &(&u32, &truth::Item)| named.contains(&item.id(**number).as_str());
+        let named: BTreeSet<u32> = self
+            .told
+            .iter()
+            .chain(tells)
+            .filter(|(number, item)| ids.contains(item.id(**number).as_str()))
+            .map(|(number, _)| *number)
+            .collect();
         let told = Arc::make_mut(&mut self.told);
-        told.retain(|number, item| !is_named(&(number, item)));
-        told.extend(
-            tells
-                .iter()
-                .filter(is_named)
-                .map(|(number, item)| (*number, item.clone())),
-        );
+        for number in &named {
+            told.remove(number);
+            told.extend(
+                tells
+                    .get_key_value(number)
+                    .map(|(n, item)| (*n, item.clone())),
+            );
+        }
+        self.half_told.extend(&named);
+        named
+    }
+
+    /// A feed was heard to its end.
+    fn heard(&mut self, named: &BTreeSet<u32>, everything: bool, tells: &Arc<Items>) {
+        self.half_told
+            .retain(|number| !everything && !named.contains(number));
+        let half_told = self.half_told.iter();
+        let kept: Items = half_told
+            .filter_map(|number| self.told.get_key_value(number))
+            .map(|(number, item)| (*number, item.clone()))
+            .collect();
+        self.told = Arc::clone(tells);
+        if !self.half_told.is_empty() {
+            let told = Arc::make_mut(&mut self.told);
+            told.retain(|number, _| !self.half_told.contains(number));
+            told.extend(kept);
+        }
     }
 }
 
@@ -227,6 +252,10 @@ struct Feed {
     break_after: Option<usize>,
     /// What the engine knows when it has heard everything.
     tells: Arc<Items>,
+    /// Whether all that is there is listed, rather than what changed.
+    everything: bool,
+    /// What was named so far.
+    named: BTreeSet<u32>,
 }
 
 #[async_trait]
@@ -241,8 +270,8 @@ impl ChangeFeed for Feed {
         let batch = self.batches.next();
         let person = &mut self.systems.lock().people[self.who];
         match &batch {
-            Some(batch) => person.hears_of(&batch.changes, &self.tells),
-            None => person.told = Arc::clone(&self.tells),
+            Some(batch) => self.named.extend(person.hears(&batch.changes, &self.tells)),
+            None => person.heard(&self.named, self.everything, &self.tells),
         }
         Ok(batch)
     }
@@ -344,6 +373,7 @@ impl CalendarSource for Systems {
             }
             _ => vec![request.window],
         };
+        let everything = listed.contains(&request.window);
         for window in &listed {
             let inside = truth::occurrences(items, window.start(), window.end());
             changes.extend(inside.iter().enumerate().map(|(n, one)| match unreadable {
@@ -384,6 +414,8 @@ impl CalendarSource for Systems {
             batches: batches.into_iter(),
             break_after,
             tells: Arc::clone(items),
+            everything,
+            named: BTreeSet::new(),
         }))
     }
 
@@ -515,7 +547,7 @@ pub fn window_end(now: Timestamp) -> jiff::civil::Date {
 }
 
 /// The last day that a record touches.
-pub fn last_day((_, end): Span) -> jiff::civil::Date {
+fn last_day((_, end): Span) -> jiff::civil::Date {
     (end - jiff::Span::new().seconds(1)).date()
 }
 
