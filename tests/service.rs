@@ -6,6 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use calbridge_sandbox::planner::Operation;
 use calbridge_sandbox::tls::{CertificateSpec, Validity};
 use jiff::civil::date;
 use support::{ANNA, BO, HOLDER, ROOM, World, ahead, signal, until};
@@ -232,4 +233,39 @@ async fn killed_in_the_middle_of_a_first_sync_it_ends_as_if_undisturbed() {
         assert_eq!(world.in_planner(address), undisturbed.in_planner(address));
     }
     assert_eq!(world.planned().await, 0);
+}
+
+/// The week beside a predecessor in `observe.rs` is played with `sync`; the service compares by itself, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_observes_compares_again_and_again_and_writes_nothing() {
+    let world = World::new().await;
+    world.configure(|text| {
+        text.replace(
+            "schedule = { interval = \"1 s\" }",
+            "mode = \"observe\"\nschedule = { interval = \"1 s\", roster_interval = \"1 s\" }",
+        )
+    });
+    world.appointment(ANNA, "A", &ahead(2, "09:00"), &ahead(2, "10:00"));
+    let mut service = world.start_live(&["run"]);
+    let told = |missing: u32| {
+        let line = format!("missing={missing} different=0 surplus=0");
+        world.started_log().contains(&line)
+    };
+    until("the first comparison", || told(1)).await;
+    world.appointment(ANNA, "B", &ahead(3, "09:00"), &ahead(3, "10:00"));
+    until("another comparison", || told(2)).await;
+    // What the log counts, `plan` names, beside the running service.
+    let planned = world.run(&["plan", "--json"]).await.expect(0).json();
+    assert_eq!(planned["from_store"], true);
+    assert_eq!(planned["syncs"][0]["calendars"][0]["observed"], true);
+    signal(&service, "TERM");
+    assert_eq!(service.wait().await.unwrap().code(), Some(0));
+    for operation in [
+        Operation::CreateEvents,
+        Operation::UpdateEvents,
+        Operation::DeleteEvents,
+    ] {
+        assert_eq!(world.planner.calls(operation).len(), 0);
+    }
+    assert!(!world.planner.calls(Operation::GetEvents).is_empty());
 }
