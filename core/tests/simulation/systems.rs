@@ -190,31 +190,37 @@ impl Connection for Systems {
     }
 }
 
+/// The item that a change is about.
+fn named(change: &Change) -> Option<&str> {
+    match change {
+        Change::Item(event) if event.group.is_none() => Some(&event.item.id),
+        Change::Removed { item, .. } => Some(&item.id),
+        Change::Group { group, .. } => Some(&group.id),
+        _ => None,
+    }
+}
+
 impl Person {
     /// A batch was handed over, of a feed that may break off: of what it names the engine knows what it was told, and
     /// goes on to believe it until it is told otherwise or reads everything.
     fn hears(&mut self, changes: &[Change], tells: &Items) -> BTreeSet<u32> {
-        let ids: BTreeSet<&str> = changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::Item(event) if event.group.is_none() => Some(event.item.id.as_str()),
-                Change::Removed {
-                    item,
-                    certain: true,
-                } => Some(item.id.as_str()),
-                Change::Group { group, .. } => Some(group.id.as_str()),
-                _ => None,
-            })
-            .collect();
-        let named: BTreeSet<u32> = self
-            .told
-            .iter()
-            .chain(tells)
-            .filter(|(number, item)| ids.contains(item.id(**number).as_str()))
-            .map(|(number, _)| *number)
-            .collect();
+        let named = |changes: &mut dyn Iterator<Item = &Change>| -> BTreeSet<u32> {
+            let ids: BTreeSet<&str> = changes.filter_map(named).collect();
+            let known = self.told.iter().chain(tells);
+            known
+                .filter(|(number, item)| ids.contains(item.id(**number).as_str()))
+                .map(|(number, _)| *number)
+                .collect()
+        };
+        // What may be gone is fetched before it is believed.
+        let certain = named(
+            &mut changes
+                .iter()
+                .filter(|change| !matches!(change, Change::Removed { certain: false, .. })),
+        );
+        let named = named(&mut changes.iter());
         let told = Arc::make_mut(&mut self.told);
-        for number in &named {
+        for number in &certain {
             told.remove(number);
             told.extend(
                 tells
@@ -222,7 +228,7 @@ impl Person {
                     .map(|(n, item)| (*n, item.clone())),
             );
         }
-        self.half_told.extend(&named);
+        self.half_told.extend(&certain);
         named
     }
 
