@@ -73,11 +73,13 @@ impl Processed {
 }
 
 impl Service {
-    pub(super) fn new(options: PlannerOptions) -> Self {
-        let state = State::with_resources(options.resources.clone());
+    pub(super) fn new(mut options: PlannerOptions) -> Self {
+        // The options are copied for each call; whom and what they begin with is the state's.
+        let resources = std::mem::take(&mut options.resources);
+        let faults = std::mem::take(&mut options.faults);
         Self {
-            faults: FaultPlan::new(options.faults.clone()),
-            state: Mutex::new(state),
+            faults: FaultPlan::new(faults),
+            state: Mutex::new(State::with_resources(resources)),
             ledger: Ledger::default(),
             clock: Mutex::new(options.clock),
             base: Mutex::default(),
