@@ -2,7 +2,7 @@
 //! program dies and comes back, its memory is lost and restored. In between and in the end the sink must hold what an
 //! oracle says that shares no code with the planner.
 //!
-//! Each test plays a share of the seeds `0..CALBRIDGE_SEEDS` (default: few, `.ci/run` plays a hundred);
+//! Each test plays a share of the seeds `0..CALBRIDGE_SEEDS` (default: few, `.ci/run` plays a thousand);
 //! `CALBRIDGE_SEED=N` plays one. A life that fails is shortened until nothing more can be left out.
 #![allow(
     clippy::unwrap_used,
