@@ -5,6 +5,8 @@
 //! - [`secret`]: references to secrets; values never stand in configuration.
 //! - `engine` (feature `engine`): `project`, `decide` and `schedule` as pure functions, and the loop around them.
 //! - `store` (feature `engine`): the store's interface; feature `sqlite` adds the embedded store.
+//! - [`plugin`]: connectors as shared libraries and child processes; feature `plugin` for those who build one,
+//!   `plugin-host` for the program that loads it.
 //! - `http` (feature `http`): the HTTP client builder with extra CAs, proxy, client certificate and two TLS backends.
 //!
 //! Without features the crate has the model, the traits and the registry only: no database and no HTTP, so
@@ -19,6 +21,7 @@ pub mod engine;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod model;
+pub mod plugin;
 pub mod secret;
 #[cfg(feature = "engine")]
 pub mod store;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::wire;
 use crate::model::FieldSet;
 
 /// What a connector can do.
@@ -23,10 +24,13 @@ pub struct Capabilities {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceCapabilities {
     /// Reports only what changed since a cursor.
+    #[serde(default)]
     pub incremental: bool,
     /// Reports deletions; otherwise they show in snapshots only.
+    #[serde(default)]
     pub deletions: bool,
     /// Gives hints ([`CalendarSource::watch`](super::CalendarSource::watch)).
+    #[serde(default)]
     pub watch: bool,
     /// How long it may take until our own writes show, in milliseconds.
     #[serde(default)]
@@ -34,6 +38,7 @@ pub struct SourceCapabilities {
     /// The fields it can report.
     pub fields: FieldSet,
     /// How many calendars may be read at once.
+    #[serde(default = "wire::one")]
     pub max_in_flight: usize,
 }
 
@@ -41,13 +46,20 @@ pub struct SourceCapabilities {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SinkCapabilities {
     /// Honours versions: a write against an older one is refused.
+    #[serde(default)]
     pub conditional_write: bool,
     /// Writing twice with the same external id never makes two records.
+    #[serde(default)]
     pub idempotent_upsert: bool,
     /// Lists what it holds; absent: it cannot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "wire::inventory_bounds"
+    )]
     pub inventory: Option<InventoryBounds>,
     /// Tells what became of an attempt.
+    #[serde(default)]
     pub probe: bool,
     /// Whether the records in it are all ours.
     pub sharing: Sharing,
@@ -60,8 +72,10 @@ pub struct SinkCapabilities {
     /// The fields that survive a round trip; no others are sent or compared.
     pub fields: FieldSet,
     /// The most writes per call of [`CalendarSink::apply`](super::CalendarSink::apply).
+    #[serde(default = "wire::one")]
     pub max_batch: usize,
     /// How many calendars may be written at once.
+    #[serde(default = "wire::one")]
     pub max_in_flight: usize,
     /// How long it may take until our own writes show in an inventory, in milliseconds.
     #[serde(default)]

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result};
+use super::{Error, Result, wire};
 use crate::model::{
     CalendarRef, Content, Coverage, Event, EventKey, FieldSet, GroupRef, ItemRef, Origin, SideRef,
     Window,
@@ -88,6 +88,7 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeBatch {
     /// In the order in which they are to be taken.
+    #[serde(default, deserialize_with = "wire::changes")]
     pub changes: Vec<Change>,
     /// A cursor that is good once this batch is stored. Absent: not a place to resume at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,8 +173,10 @@ pub struct InventoryEntry {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct InventoryPage {
     /// Records.
+    #[serde(default)]
     pub entries: Vec<InventoryEntry>,
     /// Calendars that are listed completely with this page (and those before it): absence counts from here.
+    #[serde(default)]
     pub complete: Vec<CalendarRef>,
     /// Calendars that could not be listed. Nothing may be concluded for them.
     #[serde(default)]

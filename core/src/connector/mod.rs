@@ -12,6 +12,7 @@ mod context;
 mod error;
 mod feed;
 mod registry;
+mod wire;
 mod write;
 
 use async_trait::async_trait;
@@ -28,7 +29,9 @@ pub use feed::{
     Change, ChangeBatch, ChangeFeed, ChangesRequest, Cursor, Hint, HintFeed, InventoryEntry,
     InventoryFeed, InventoryPage, InventoryRequest,
 };
-pub use registry::{Connector, ConnectorEntry, Manifest, connectors, find};
+pub use registry::{
+    Connector, ConnectorEntry, ForeignConnector, Manifest, NameTaken, connectors, find, register,
+};
 pub use write::{
     ApplyReport, AttemptToken, Op, Outcome, Probe, Receipt, SideState, Write, WriteId, WriteOutcome,
 };
@@ -126,6 +129,7 @@ pub trait CalendarSink: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Roster {
     /// The calendars.
+    #[serde(default)]
     pub entries: Vec<CalendarEntry>,
     /// Entries that cannot be used, with the reason (an address listed twice, or malformed).
     #[serde(default)]
@@ -158,6 +162,7 @@ pub struct CheckScope {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CheckReport {
     /// In the order in which things were tried.
+    #[serde(default)]
     pub findings: Vec<Finding>,
     /// What the server calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

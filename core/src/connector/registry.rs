@@ -1,6 +1,6 @@
-//! The registry: which connectors are there.
+//! The registry: which connectors are there, linked in or loaded.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -52,39 +52,98 @@ pub struct Manifest {
     pub settings: serde_json::Value,
 }
 
-/// A registered connector.
+/// A registered connector, linked into the program or loaded while it runs.
 #[derive(Debug)]
 pub struct ConnectorEntry {
-    id: &'static str,
-    manifest: fn() -> Manifest,
-    capabilities: fn(&serde_json::Value) -> Result<Capabilities>,
-    open: fn(serde_json::Value, Context) -> Result<Arc<dyn Connection>>,
+    id: Name,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Name {
+    Linked(&'static str),
+    Loaded(String),
+}
+
+#[derive(Debug)]
+enum Kind {
+    Linked {
+        manifest: fn() -> Manifest,
+        capabilities: fn(&serde_json::Value) -> Result<Capabilities>,
+        open: fn(serde_json::Value, Context) -> Result<Arc<dyn Connection>>,
+    },
+    Loaded(Box<dyn ForeignConnector>),
+}
+
+/// A connector whose code is not part of this program. The plug-in host implements it.
+pub trait ForeignConnector: Send + Sync + std::fmt::Debug {
+    /// What is known without opening it.
+    fn manifest(&self) -> Manifest;
+
+    /// What it can do with these settings.
+    ///
+    /// # Errors
+    /// `Config` for settings that do not fit; what keeps the connector from answering.
+    fn capabilities(&self, settings: &serde_json::Value) -> Result<Capabilities>;
+
+    /// Makes a connection. No network.
+    ///
+    /// # Errors
+    /// `Config` for settings that do not fit or cannot work; what keeps the connector from answering.
+    fn open(&self, settings: serde_json::Value, context: Context) -> Result<Arc<dyn Connection>>;
+}
+
+/// Two connectors have one name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is a connector `{id}` already; the name of a connector must be unique")]
+pub struct NameTaken {
+    /// The name.
+    pub id: String,
 }
 
 inventory::collect!(ConnectorEntry);
+
+static LOADED: RwLock<Vec<&'static ConnectorEntry>> = RwLock::new(Vec::new());
 
 impl ConnectorEntry {
     /// The entry of a connector; used by [`export_connector!`](crate::export_connector).
     #[must_use]
     pub const fn of<C: Connector>() -> Self {
         Self {
-            id: C::ID,
-            manifest: manifest::<C>,
-            capabilities: |settings| Ok(C::capabilities_with(&parse::<C>(settings.clone())?)),
-            open: |settings, context| C::open(parse::<C>(settings)?, context),
+            id: Name::Linked(C::ID),
+            kind: Kind::Linked {
+                manifest: manifest::<C>,
+                capabilities: |settings| Ok(C::capabilities_with(&parse::<C>(settings.clone())?)),
+                open: |settings, context| C::open(parse::<C>(settings)?, context),
+            },
+        }
+    }
+
+    /// The entry of a connector that is not linked in.
+    #[must_use]
+    pub fn foreign(connector: Box<dyn ForeignConnector>) -> Self {
+        Self {
+            id: Name::Loaded(connector.manifest().id),
+            kind: Kind::Loaded(connector),
         }
     }
 
     /// The name that configuration uses.
     #[must_use]
-    pub fn id(&self) -> &'static str {
-        self.id
+    pub fn id(&self) -> &str {
+        match &self.id {
+            Name::Linked(id) => id,
+            Name::Loaded(id) => id,
+        }
     }
 
     /// What is known without opening it.
     #[must_use]
     pub fn manifest(&self) -> Manifest {
-        (self.manifest)()
+        match &self.kind {
+            Kind::Linked { manifest, .. } => manifest(),
+            Kind::Loaded(connector) => connector.manifest(),
+        }
     }
 
     /// What it can do with these settings.
@@ -92,7 +151,10 @@ impl ConnectorEntry {
     /// # Errors
     /// `Config` for settings that do not fit.
     pub fn capabilities(&self, settings: &serde_json::Value) -> Result<Capabilities> {
-        (self.capabilities)(settings)
+        match &self.kind {
+            Kind::Linked { capabilities, .. } => capabilities(settings),
+            Kind::Loaded(connector) => connector.capabilities(settings),
+        }
     }
 
     /// Makes a connection. No network.
@@ -104,8 +166,31 @@ impl ConnectorEntry {
         settings: serde_json::Value,
         context: Context,
     ) -> Result<Arc<dyn Connection>> {
-        (self.open)(settings, context)
+        match &self.kind {
+            Kind::Linked { open, .. } => open(settings, context),
+            Kind::Loaded(connector) => connector.open(settings, context),
+        }
     }
+}
+
+/// Adds a connector that was loaded. It stays until the program ends, as its code does.
+///
+/// # Errors
+/// [`NameTaken`]: names are unique among the linked and the loaded ones.
+pub fn register(entry: ConnectorEntry) -> Result<&'static ConnectorEntry, NameTaken> {
+    let mut loaded = LOADED.write().unwrap_or_else(PoisonError::into_inner);
+    let taken = inventory::iter::<ConnectorEntry>
+        .into_iter()
+        .chain(loaded.iter().copied())
+        .any(|known| known.id() == entry.id());
+    if taken {
+        return Err(NameTaken {
+            id: entry.id().to_owned(),
+        });
+    }
+    let entry: &'static ConnectorEntry = Box::leak(Box::new(entry));
+    loaded.push(entry);
+    Ok(entry)
 }
 
 fn manifest<C: Connector>() -> Manifest {
@@ -123,20 +208,22 @@ fn parse<C: Connector>(settings: serde_json::Value) -> Result<C::Settings> {
         .map_err(|error| Error::config(format!("settings of `{}`: {error}", C::ID)))
 }
 
-/// All connectors that are linked into this program, by name.
+/// All connectors, linked in or loaded, by name.
 #[must_use]
 pub fn connectors() -> Vec<&'static ConnectorEntry> {
-    let mut entries: Vec<_> = inventory::iter::<ConnectorEntry>.into_iter().collect();
-    entries.sort_by_key(|entry| entry.id);
+    let loaded = LOADED.read().unwrap_or_else(PoisonError::into_inner);
+    let mut entries: Vec<_> = inventory::iter::<ConnectorEntry>
+        .into_iter()
+        .chain(loaded.iter().copied())
+        .collect();
+    entries.sort_by_key(|entry| entry.id());
     entries
 }
 
 /// The connector with this name.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static ConnectorEntry> {
-    inventory::iter::<ConnectorEntry>
-        .into_iter()
-        .find(|entry| entry.id == id)
+    connectors().into_iter().find(|entry| entry.id() == id)
 }
 
 /// Registers a [`Connector`](crate::connector::Connector). One line per connector.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, wire};
 use crate::model::{Content, EventKey, SideRef};
 
 /// Names one write within one call of [`CalendarSink::apply`](super::CalendarSink::apply).
@@ -132,6 +132,7 @@ pub struct WriteOutcome {
     /// Which write.
     pub id: WriteId,
     /// What became of it.
+    #[serde(default = "wire::no_outcome", deserialize_with = "wire::outcome")]
     pub outcome: Outcome,
     /// Index into [`ApplyReport::receipts`] of the call that carried it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,8 +167,10 @@ pub struct Receipt {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ApplyReport {
     /// One per write; missing ones count as [`Outcome::Unknown`].
+    #[serde(default)]
     pub outcomes: Vec<WriteOutcome>,
     /// The calls that were made.
+    #[serde(default)]
     pub receipts: Vec<Receipt>,
     /// What held the rest up, if a call failed as a whole: the engine slows down or stops by its kind and
     /// scope. Writes that were not sent answer [`Outcome::Retry`].

@@ -1,0 +1,559 @@
+//! Libraries in child processes. Threads and pipes only: a child can be asked from any thread, in a runtime or not.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child as Process, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+
+use super::super::messages::{
+    CallFrame, CancelFrame, CloseFrame, Frame, Hello, LevelFrame, LibraryManifest, OpenFrame,
+};
+use super::slots::{Failure, OnReply, Pending, reply, wait_for};
+use super::{Carrier, Instance, Launcher, LoadError, boundary, close_in_background, frame, log};
+use crate::connector::{Error, Result};
+
+/// The number of the one connection in a child.
+const INSTANCE: u64 = 1;
+
+/// How long a child may take to end when its input has ended.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// A library whose connections run in children, one each.
+pub(super) struct Program {
+    path: PathBuf,
+    sha256: Option<String>,
+    launcher: Launcher,
+    manifest: LibraryManifest,
+    /// Answers questions to the library itself. Started again when it is needed.
+    front: Mutex<Option<Arc<Child>>>,
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    pub(super) fn start(
+        path: PathBuf,
+        sha256: Option<String>,
+        launcher: Launcher,
+    ) -> std::result::Result<Self, LoadError> {
+        let (child, manifest) = Child::start(&path, sha256.as_deref(), &launcher)?;
+        Ok(Self {
+            path,
+            sha256,
+            launcher,
+            manifest,
+            front: Mutex::new(Some(Arc::new(child))),
+        })
+    }
+
+    fn child(&self) -> Result<Child> {
+        Child::start(&self.path, self.sha256.as_deref(), &self.launcher)
+            .map(|(child, _)| child)
+            .map_err(|error| boundary("plugin.no-process", error.to_string()))
+    }
+
+    fn front(&self) -> Result<Arc<Child>> {
+        let mut front = self.front.lock().unwrap_or_else(PoisonError::into_inner);
+        match front.as_ref() {
+            Some(child) if child.died().is_none() => Ok(Arc::clone(child)),
+            _ => {
+                let child = Arc::new(self.child()?);
+                *front = Some(Arc::clone(&child));
+                Ok(child)
+            }
+        }
+    }
+}
+
+impl Carrier for Program {
+    fn manifest(&self) -> &LibraryManifest {
+        &self.manifest
+    }
+
+    fn launcher(&self) -> &Launcher {
+        &self.launcher
+    }
+
+    fn open(&self, connector: &str, config: &[u8]) -> Result<(Arc<dyn Instance>, Vec<u8>)> {
+        let child = Arc::new(self.child()?);
+        let answer = wait_for(self.launcher.patience, |on_reply| {
+            child.send(on_reply, |id| {
+                Ok(Frame {
+                    open: Some(OpenFrame {
+                        id,
+                        instance: INSTANCE,
+                        connector: connector.to_owned(),
+                        config: raw(config)?,
+                    }),
+                    ..Frame::default()
+                })
+            });
+        })?;
+        Ok((Arc::new(Open(child)), answer))
+    }
+
+    fn ask(&self, name: &str, payload: &[u8]) -> Result<Vec<u8>> {
+        let child = self.front()?;
+        wait_for(self.launcher.patience, |on_reply| {
+            child.call(0, name, payload, on_reply);
+        })
+    }
+}
+
+/// A connection in a child of its own.
+struct Open(Arc<Child>);
+
+impl Instance for Open {
+    fn call(&self, name: &str, payload: &[u8]) -> Pending {
+        if let Some((_, error)) = self.0.shared.lock().dead.clone() {
+            return Pending::not_sent(error);
+        }
+        Pending::begin(|on_reply| {
+            let child = Arc::clone(&self.0);
+            let id = child.call(INSTANCE, name, payload, on_reply);
+            move || child.cancel(id)
+        })
+    }
+
+    fn tell(&self, name: &str, payload: &[u8]) {
+        self.0.call(INSTANCE, name, payload, Box::new(drop));
+    }
+
+    fn died(&self) -> Option<Instant> {
+        self.0.died()
+    }
+}
+
+/// A child process. Dropped, it is asked to end, and killed if it does not.
+pub(super) struct Child {
+    shared: Arc<Shared>,
+    /// Frames for the child; without it the child's input ends.
+    input: Option<mpsc::Sender<Vec<u8>>>,
+    next: AtomicU64,
+    level: AtomicU32,
+    close_deadline: Duration,
+}
+
+struct Shared {
+    name: String,
+    process: Mutex<Process>,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Set under the same lock as the table of those who wait, so that a call cannot slip between.
+    dead: Option<(Instant, Error)>,
+    /// The child was asked to end.
+    dismissed: bool,
+    waiting: HashMap<u64, OnReply>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the process ended; one that does not end after its output has is killed.
+    fn reap(&self) -> String {
+        let begun = Instant::now();
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match process.try_wait() {
+                Ok(Some(status)) => return status.to_string(),
+                Ok(None) if begun.elapsed() < LEAVE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Ok(None) => {
+                    self.kill_process(&mut process);
+                    return match process.wait() {
+                        Ok(_) => "killed, because it stopped speaking".to_owned(),
+                        Err(error) => error.to_string(),
+                    };
+                }
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+
+    fn kill_process(&self, process: &mut Process) {
+        if let Err(error) = process.kill() {
+            tracing::warn!(
+                target: "calbridge::plugin",
+                plugin = self.name,
+                %error,
+                "The child process of a connector cannot be killed."
+            );
+        }
+    }
+
+    fn kill(&self) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        self.kill_process(&mut process);
+    }
+
+    /// The child is gone: all who wait for it learn it.
+    fn bury(&self, how: &str) {
+        let error = boundary(
+            "plugin.process-ended",
+            format!(
+                "the process of the connector ended ({how}); it is started again when it is needed"
+            ),
+        );
+        let (waiting, dismissed) = {
+            let mut state = self.lock();
+            state.dead = Some((Instant::now(), error.clone()));
+            (std::mem::take(&mut state.waiting), state.dismissed)
+        };
+        self.ended.notify_all();
+        if !dismissed {
+            tracing::error!(
+                target: "calbridge::plugin",
+                plugin = self.name,
+                code = error.code,
+                calls = waiting.len(),
+                how,
+                "The process of a connector ended by itself; report that to its vendor."
+            );
+        }
+        for on_reply in waiting.into_values() {
+            on_reply(Err(Failure::Lost(error.clone())));
+        }
+    }
+
+    /// Waits until the child is gone.
+    fn gone_within(&self, deadline: Duration) -> bool {
+        let state = self.lock();
+        let (state, _) = self
+            .ended
+            .wait_timeout_while(state, deadline, |state| state.dead.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        state.dead.is_some()
+    }
+}
+
+impl Child {
+    fn start(
+        path: &Path,
+        sha256: Option<&str>,
+        launcher: &Launcher,
+    ) -> std::result::Result<(Self, LibraryManifest), LoadError> {
+        let failed = |reason: String| LoadError::Child {
+            path: path.to_owned(),
+            reason,
+        };
+        let mut command = Command::new(&launcher.program);
+        command
+            .args(&launcher.arguments)
+            .arg(path)
+            .args(sha256)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        apart(&mut command);
+        let mut process = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let pipes = (
+            process.stdin.take(),
+            process.stdout.take(),
+            process.stderr.take(),
+        );
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(failed("it has no pipes".to_owned()));
+        };
+        let shared = Arc::new(Shared {
+            name: path.display().to_string(),
+            process: Mutex::new(process),
+            state: Mutex::default(),
+            ended: Condvar::new(),
+        });
+        let (input, frames) = mpsc::channel();
+        let (tell_hello, hello) = mpsc::channel();
+        let threads = [
+            thread("calbridge-child-in", move || write_frames(stdin, &frames)),
+            thread("calbridge-child-out", {
+                let shared = Arc::clone(&shared);
+                move || read_frames(stdout, &shared, &tell_hello)
+            }),
+            thread("calbridge-child-err", {
+                let name = shared.name.clone();
+                move || read_lines(stderr, &name)
+            }),
+        ];
+        // From here on dropping the child ends it.
+        let child = Self {
+            shared,
+            input: Some(input),
+            next: AtomicU64::new(1),
+            level: AtomicU32::new(u32::MAX),
+            close_deadline: launcher.close_deadline,
+        };
+        if threads.iter().any(std::result::Result::is_err) {
+            child.shared.kill();
+            return Err(failed("there are no threads to be had".to_owned()));
+        }
+        let hello = match hello.recv_timeout(launcher.patience) {
+            Ok(hello) => hello,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                child.shared.kill();
+                return Err(failed("it does not say what it holds".to_owned()));
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                child.shared.gone_within(LEAVE);
+                let why = child.shared.lock().dead.clone();
+                return Err(failed(why.map_or_else(
+                    || "it ended at once".to_owned(),
+                    |(_, error)| error.message,
+                )));
+            }
+        };
+        let incompatible = |reason: String| LoadError::Incompatible {
+            path: path.to_owned(),
+            reason,
+        };
+        let holds = hello.error.is_none() && hello.manifest.is_some();
+        // One that cannot begin ends at once, and has said why.
+        child.shared.lock().dismissed = !holds;
+        match hello {
+            Hello {
+                error: Some(error), ..
+            } => Err(failed(error)),
+            Hello { protocol, .. } if protocol != super::ABI => Err(incompatible(format!(
+                "it speaks version {protocol} of the plug-in contract"
+            ))),
+            Hello {
+                manifest: Some(manifest),
+                ..
+            } => Ok((child, manifest)),
+            Hello { manifest: None, .. } => {
+                Err(incompatible("it does not say what it holds".to_owned()))
+            }
+        }
+    }
+
+    fn died(&self) -> Option<Instant> {
+        self.shared.lock().dead.as_ref().map(|(at, _)| *at)
+    }
+
+    /// Sends a frame that is answered. `make` is given its number.
+    fn send(&self, on_reply: OnReply, make: impl FnOnce(u64) -> serde_json::Result<Frame>) -> u64 {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let bytes = make(id)
+            .map_err(std::io::Error::from)
+            .and_then(|frame| frame::bytes(&frame));
+        let Ok(bytes) = bytes else {
+            on_reply(Err(Failure::NotSent(boundary(
+                "plugin.message",
+                "a message to the connector cannot be written",
+            ))));
+            return id;
+        };
+        self.follow_level();
+        {
+            let mut state = self.shared.lock();
+            if let Some((_, error)) = state.dead.clone() {
+                drop(state);
+                on_reply(Err(Failure::NotSent(error)));
+                return id;
+            }
+            state.waiting.insert(id, on_reply);
+        }
+        // A child that is dying takes nothing more; whoever waits learns it with the others.
+        self.post(bytes);
+        id
+    }
+
+    fn call(&self, instance: u64, name: &str, payload: &[u8], on_reply: OnReply) -> u64 {
+        self.send(on_reply, |id| {
+            Ok(Frame {
+                call: Some(CallFrame {
+                    id,
+                    instance,
+                    method: name.to_owned(),
+                    payload: raw(payload)?,
+                }),
+                ..Frame::default()
+            })
+        })
+    }
+
+    fn cancel(&self, id: u64) {
+        let frame = Frame {
+            cancel: Some(CancelFrame { id }),
+            ..Frame::default()
+        };
+        if let Ok(bytes) = frame::bytes(&frame) {
+            self.post(bytes);
+        }
+    }
+
+    fn post(&self, bytes: Vec<u8>) {
+        if let Some(input) = &self.input {
+            // The other end is gone only when the child is.
+            drop(input.send(bytes));
+        }
+    }
+
+    /// The program's log may have been set to another level.
+    fn follow_level(&self) {
+        let wanted = log::wanted().number();
+        if self.level.swap(wanted, Ordering::Relaxed) != wanted {
+            let frame = Frame {
+                level: Some(LevelFrame { max: wanted }),
+                ..Frame::default()
+            };
+            if let Ok(bytes) = frame::bytes(&frame) {
+                self.post(bytes);
+            }
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.died().is_some() {
+            return;
+        }
+        let (sender, closed) = mpsc::channel();
+        let on_reply = Box::new(move |_| {
+            // Nobody waits longer than the deadline.
+            let _late = sender.send(());
+        });
+        self.send(on_reply, |id| {
+            Ok(Frame {
+                close: Some(CloseFrame {
+                    id,
+                    instance: INSTANCE,
+                }),
+                ..Frame::default()
+            })
+        });
+        self.shared.lock().dismissed = true;
+        let input = self.input.take();
+        let shared = Arc::clone(&self.shared);
+        let deadline = self.close_deadline;
+        let what = shared.name.clone();
+        close_in_background(&what, deadline + 3 * LEAVE, move || {
+            if closed.recv_timeout(deadline) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tracing::error!(
+                    target: "calbridge::plugin",
+                    plugin = shared.name,
+                    seconds = deadline.as_secs(),
+                    "A connector did not end in time; its process is killed."
+                );
+                shared.kill();
+            }
+            // Its input ends, and so does it.
+            drop(input);
+            if !shared.gone_within(LEAVE) {
+                shared.kill();
+                shared.gone_within(LEAVE);
+            }
+        });
+    }
+}
+
+fn raw(json: &[u8]) -> serde_json::Result<Box<RawValue>> {
+    serde_json::from_slice(json)
+}
+
+fn thread(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+fn write_frames(mut stdin: ChildStdin, frames: &mpsc::Receiver<Vec<u8>>) {
+    while let Ok(frame) = frames.recv() {
+        if stdin
+            .write_all(&frame)
+            .and_then(|()| stdin.flush())
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn read_frames(stdout: ChildStdout, shared: &Shared, tell_hello: &mpsc::Sender<Hello>) {
+    let mut stdout = BufReader::with_capacity(64 * 1024, stdout);
+    let sink = log::sink(shared.name.clone());
+    let why = loop {
+        match frame::read(&mut stdout) {
+            Ok(Some(frame)) => {
+                if let Some(answer) = frame.answer {
+                    let waiting = shared.lock().waiting.remove(&answer.id);
+                    // Of an answer to what was not asked nothing is made.
+                    if let Some(on_reply) = waiting {
+                        let payload = String::from(Box::<str>::from(answer.payload));
+                        on_reply(reply(answer.status, payload.into_bytes()));
+                    }
+                } else if let Some(record) = frame.log {
+                    sink(record.level, record.record.get().as_bytes());
+                } else if let Some(hello) = frame.hello {
+                    // Only the first one is waited for.
+                    drop(tell_hello.send(hello));
+                }
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error.to_string()),
+        }
+    };
+    if why.is_some() {
+        // It does not speak the language; nothing it says later can be understood either.
+        shared.kill();
+    }
+    let how = shared.reap();
+    shared.bury(&why.map_or(how.clone(), |why| format!("{why}; {how}")));
+}
+
+/// Lines on standard error may hold anything, so they are for fault finding only.
+fn read_lines(stderr: ChildStderr, name: &str) {
+    const MOST: u64 = 8 * 1024;
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut stderr).take(MOST).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                tracing::debug!(
+                    target: "calbridge::plugin",
+                    plugin = name,
+                    line = text.trim_end(),
+                    "The process of a connector wrote to standard error."
+                );
+            }
+        }
+    }
+}
+
+/// Ctrl-C on the console is for the program; it ends its children itself.
+#[cfg(unix)]
+fn apart(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    command.process_group(0);
+}
+
+/// Ctrl-C on the console is for the program; it ends its children itself.
+#[cfg(windows)]
+fn apart(command: &mut Command) {
+    use std::os::windows::process::CommandExt as _;
+    const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+}

@@ -1,0 +1,11 @@
+//! The plug-in boundary: what is published, and what a library does in this process and in one of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::indexing_slicing
+)]
+
+mod published;
