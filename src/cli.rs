@@ -251,6 +251,21 @@ pub(crate) enum ConnectorsCommand {
         /// The connector.
         id: Option<String>,
     },
+    /// Write a new connector crate to begin with: it builds, and passes the conformance kit.
+    New(NewConnectorArgs),
+}
+
+/// Arguments of `connectors new`.
+#[derive(Debug, Args)]
+pub(crate) struct NewConnectorArgs {
+    /// What configuration shall call it, for example `time-board`.
+    pub(crate) name: String,
+    /// Where to write it. Without it: a folder of this name.
+    #[arg(long)]
+    pub(crate) folder: Option<PathBuf>,
+    /// Take calbridge's crates from this checkout, not from the repository.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) core: Option<PathBuf>,
 }
 
 /// Arguments of `demo`.

@@ -8,6 +8,8 @@ use crate::error::AppError;
 use crate::exit::Exit;
 use crate::output::{Output, line, table};
 
+use super::new_connector;
+
 pub(super) fn run(command: ConnectorsCommand, output: Output) -> Result<Exit, AppError> {
     match command {
         ConnectorsCommand::List => {
@@ -17,6 +19,7 @@ pub(super) fn run(command: ConnectorsCommand, output: Output) -> Result<Exit, Ap
                 .collect();
             output.show(&manifests, || list(&manifests))?;
         }
+        ConnectorsCommand::New(args) => return new_connector::run(&args, output),
         // A schema is JSON in any case.
         ConnectorsCommand::Schema { id: None } => print(&config::whole_schema())?,
         ConnectorsCommand::Schema { id: Some(id) } => match connector::find(&id) {

@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod connectors;
 mod explain;
+mod new_connector;
 mod orders;
 mod pause;
 mod plan;
