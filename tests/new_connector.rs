@@ -1,5 +1,5 @@
 //! `connectors new`: what it writes, and what it refuses. That the crate builds, passes the kit and can be loaded is
-//! shown by `scripts/vendor_docs.sh`, which takes minutes.
+//! shown by `scripts/vendor_docs.py`, which takes minutes.
 
 #![allow(clippy::unwrap_used)]
 
