@@ -5,7 +5,15 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::indexing_slicing
 )]
 
+mod behave;
+mod common;
+mod connector;
+mod crash;
+mod hostile;
 mod published;
+mod recorded;
+mod same;

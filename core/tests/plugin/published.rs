@@ -19,8 +19,11 @@ fn header() -> String {
     std::fs::read_to_string(here("include/calbridge.h")).unwrap()
 }
 
-/// The layout as the code has it: size, and offset by name in order.
-fn layout() -> Vec<(&'static str, usize, Vec<(&'static str, usize)>)> {
+/// A struct's name, its size, and its members' offsets in order.
+type Layout = (&'static str, usize, Vec<(&'static str, usize)>);
+
+/// The layout as the code has it.
+fn layout() -> Vec<Layout> {
     macro_rules! of {
         ($type:ty, $name:literal, [$($member:ident),*]) => {
             ($name, size_of::<$type>(), vec![$((stringify!($member), offset_of!($type, $member))),*])

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use serde_json::value::RawValue;
 
-use super::super::abi::{ABI, ERR, LogLevel};
+use super::super::abi::{ABI, ERR, LogLevel, OK};
 use super::super::messages::{
     AnswerFrame, CallFrame, CloseFrame, Frame, Hello, LogFrame, OpenFrame,
 };
 use super::library::{Handle, Library};
 use super::log::Sink;
+use super::slots::garbled;
 use super::{LoadError, boundary, frame, trust};
 use crate::connector::Error;
 
@@ -127,8 +128,16 @@ impl Child {
         let Ok((status, payload)) = told.recv() else {
             return;
         };
-        if let Some(handle) = handle {
-            lock(&self.instances).insert(open.instance, handle);
+        match handle {
+            Some(handle) => {
+                lock(&self.instances).insert(open.instance, handle);
+            }
+            None if status == OK => {
+                let error = garbled("says that the connection is open, and gives none");
+                self.frames.refuse(open.id, &error);
+                return;
+            }
+            None => {}
         }
         self.frames.answer(open.id, status, &payload);
     }
@@ -210,10 +219,7 @@ impl Frames {
             }
             Err(_) => {
                 if let Some(answer) = &frame.answer {
-                    self.refuse(
-                        answer.id,
-                        &boundary("plugin.message", "the connector's answer is too large"),
-                    );
+                    self.refuse(answer.id, &garbled("is too large"));
                 }
             }
         }
@@ -229,13 +235,7 @@ impl Frames {
                 }),
                 ..Frame::default()
             }),
-            Err(_) => self.refuse(
-                id,
-                &boundary(
-                    "plugin.message",
-                    "the connector's answer is no JSON; report that to its vendor",
-                ),
-            ),
+            Err(_) => self.refuse(id, &garbled("is no JSON")),
         }
     }
 

@@ -9,15 +9,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Instant;
 
 use super::super::abi::{ABI_MINOR, Bytes, Done, Entry, HostV1, LogLevel, PluginV1, SYMBOL};
 use super::super::messages::LibraryManifest;
 use super::log::{self, Sink};
-use super::slots::{self, Pending, reply, wait_for};
-use super::{Carrier, Instance, Launcher, LoadError, close_in_background};
-use crate::connector::{Error, ErrorKind, Result, Scope};
+use super::slots::{self, Pending, Unwanted, garbled, no_answer, reply, wait_for};
+use super::{Carrier, Instance, Launcher, LoadError, boundary, close_in_background};
+use crate::connector::Result;
 
 /// A library whose code is in this process. It is never unloaded: its threads may run at any time, and destructors
 /// of thread-local values keep pointing into it.
@@ -140,7 +140,6 @@ impl Library {
         config: &[u8],
         take: impl FnOnce(i32, &[u8]) + Send + 'static,
     ) -> Option<Handle> {
-        self.follow_level();
         let number = slots::wait(take);
         // SAFETY: the bytes are good during the call; `done` takes numbers from any thread at any time.
         let instance = unsafe {
@@ -162,7 +161,6 @@ impl Library {
         payload: &[u8],
         take: impl FnOnce(i32, &[u8]) + Send + 'static,
     ) -> u64 {
-        self.follow_level();
         let number = slots::wait(take);
         // SAFETY: the instance is open: whoever calls this keeps it so; the rest as for `open`.
         unsafe {
@@ -196,7 +194,7 @@ impl Library {
         }
     }
 
-    /// The program's log may have been set to another level.
+    /// The program's log may have been set to another level. (In a child it is the program that says so.)
     fn follow_level(&self) {
         let wanted = log::wanted();
         if self.level.load(Ordering::Relaxed) != wanted.number() {
@@ -373,28 +371,40 @@ impl Carrier for InProcess {
     }
 
     fn open(&self, connector: &str, config: &[u8]) -> Result<(Arc<dyn Instance>, Vec<u8>)> {
-        let mut handle = None;
-        let answer = wait_for(self.launcher.patience, |on_reply| {
-            handle = self
-                .library
-                .open(connector, config, move |status, payload| {
-                    on_reply(reply(status, payload.to_vec()));
+        self.library.follow_level();
+        let library = Arc::clone(&self.library);
+        let (connector, config) = (connector.to_owned(), config.to_vec());
+        let close_deadline = self.launcher.close_deadline;
+        let (sender, receiver) = mpsc::channel();
+        // On a thread of its own: a library that never returns takes that one alone.
+        let begun = std::thread::Builder::new()
+            .name("calbridge-open".to_owned())
+            .spawn(move || {
+                let (tell, told) = mpsc::channel();
+                let handle = library.open(&connector, &config, move |status, payload| {
+                    drop(tell.send(reply(status, payload.to_vec())));
                 });
-        });
-        // Made before the answer is looked at: what was opened is closed again if it is of no use.
-        let open = handle.map(|handle| Open {
-            library: Arc::clone(&self.library),
-            handle,
-            close_deadline: self.launcher.close_deadline,
-        });
-        match (answer?, open) {
-            (answer, Some(open)) => Ok((Arc::new(Shared(Arc::new(open))), answer)),
-            (_, None) => Err(Error::new(
-                ErrorKind::Protocol,
-                Scope::Connection,
-                "plugin.message",
-                "the connector says that the connection is open, and gives none; report that to its vendor",
-            )),
+                let open = handle.map(|handle| Open {
+                    library,
+                    handle,
+                    close_deadline,
+                });
+                // Who has lost patience closes what was opened by dropping it.
+                drop(sender.send((told.recv(), open)));
+            });
+        if begun.is_err() {
+            return Err(boundary(
+                "plugin.no-thread",
+                "the system gives no thread to open the connection on",
+            ));
+        }
+        match receiver.recv_timeout(self.launcher.patience) {
+            Ok((Ok(Ok(answer)), Some(open))) => Ok((Arc::new(Shared(Arc::new(open))), answer)),
+            Ok((Ok(Ok(_)), None)) => {
+                Err(garbled("says that the connection is open, and gives none"))
+            }
+            Ok((Ok(Err(failure)), _)) => Err(failure.into_error()),
+            Ok((Err(_), _)) | Err(_) => Err(no_answer(self.launcher.patience)),
         }
     }
 
@@ -427,9 +437,10 @@ impl Drop for Open {
 struct Shared(Arc<Open>);
 
 impl Instance for Shared {
-    fn call(&self, name: &str, payload: &[u8]) -> Pending {
-        Pending::begin(|on_reply| {
+    fn call(&self, name: &str, payload: &[u8], unwanted: Option<Unwanted>) -> Pending {
+        Pending::begin(unwanted, |on_reply| {
             let open = Arc::clone(&self.0);
+            open.library.follow_level();
             let token = open
                 .library
                 .call(open.handle, name, payload, move |status, payload| {

@@ -37,7 +37,8 @@ use crate::connector::{
     self, Capabilities, Connection, ConnectorEntry, Context, Error, ErrorKind, ForeignConnector,
     Manifest, NameTaken, Result, Scope,
 };
-use slots::Pending;
+use proxy::WhenItFails;
+use slots::{Pending, Unwanted};
 
 /// A library with connectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -202,8 +203,8 @@ trait Carrier: Send + Sync + fmt::Debug {
 
 /// An open connection. Dropping the last reference closes it, in the background.
 trait Instance: Send + Sync {
-    /// Begins a call; dropping the answer cancels it.
-    fn call(&self, name: &str, payload: &[u8]) -> Pending;
+    /// Begins a call; dropping the answer cancels it. An answer that comes all the same goes to `unwanted`.
+    fn call(&self, name: &str, payload: &[u8], unwanted: Option<Unwanted>) -> Pending;
 
     /// Says something without waiting for the answer.
     fn tell(&self, name: &str, payload: &[u8]);
@@ -260,7 +261,14 @@ impl LoadedConnector {
     /// # Errors
     /// `Config` for settings that do not fit or cannot work; what keeps the library from answering.
     pub fn open(&self, settings: Value, context: Context) -> Result<Arc<dyn Connection>> {
-        proxy::open(Arc::clone(&self.carrier), &self.manifest, settings, context)
+        let carrier = Arc::clone(&self.carrier);
+        proxy::open(
+            carrier,
+            &self.manifest,
+            settings,
+            context,
+            WhenItFails::Tell,
+        )
     }
 
     /// Puts it beside the connectors that are linked in.
@@ -287,8 +295,17 @@ impl ForeignConnector for LoadedConnector {
         self.capabilities_with(settings)
     }
 
+    /// What may pass (a process that crashed, a panic) shows with the first call and is tried again then: the other
+    /// connections go on.
     fn open(&self, settings: Value, context: Context) -> Result<Arc<dyn Connection>> {
-        Self::open(self, settings, context)
+        let carrier = Arc::clone(&self.carrier);
+        proxy::open(
+            carrier,
+            &self.manifest,
+            settings,
+            context,
+            WhenItFails::TryAgain,
+        )
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::super::messages::{
     CallFrame, CancelFrame, CloseFrame, Frame, Hello, LevelFrame, LibraryManifest, OpenFrame,
 };
-use super::slots::{Failure, OnReply, Pending, reply, wait_for};
+use super::slots::{Failure, OnReply, Pending, Unwanted, reply, wait_for};
 use super::{Carrier, Instance, Launcher, LoadError, boundary, close_in_background, frame, log};
 use crate::connector::{Error, Result};
 
@@ -30,7 +30,7 @@ pub(super) struct Program {
     sha256: Option<String>,
     launcher: Launcher,
     manifest: LibraryManifest,
-    /// Answers questions to the library itself. Started again when it is needed.
+    /// Answers questions to the library itself. Started when it is needed; the next connection takes it over.
     front: Mutex<Option<Arc<Child>>>,
 }
 
@@ -58,7 +58,21 @@ impl Program {
         })
     }
 
+    /// A child that holds no connection yet: the one that was asked about the library, if there is one.
     fn child(&self) -> Result<Child> {
+        let front = {
+            let mut front = self.front.lock().unwrap_or_else(PoisonError::into_inner);
+            front.take()
+        };
+        if let Some(child) = front.and_then(Arc::into_inner)
+            && child.died().is_none()
+        {
+            return Ok(child);
+        }
+        self.start_child()
+    }
+
+    fn start_child(&self) -> Result<Child> {
         Child::start(&self.path, self.sha256.as_deref(), &self.launcher)
             .map(|(child, _)| child)
             .map_err(|error| boundary("plugin.no-process", error.to_string()))
@@ -69,7 +83,7 @@ impl Program {
         match front.as_ref() {
             Some(child) if child.died().is_none() => Ok(Arc::clone(child)),
             _ => {
-                let child = Arc::new(self.child()?);
+                let child = Arc::new(self.start_child()?);
                 *front = Some(Arc::clone(&child));
                 Ok(child)
             }
@@ -116,11 +130,11 @@ impl Carrier for Program {
 struct Open(Arc<Child>);
 
 impl Instance for Open {
-    fn call(&self, name: &str, payload: &[u8]) -> Pending {
+    fn call(&self, name: &str, payload: &[u8], unwanted: Option<Unwanted>) -> Pending {
         if let Some((_, error)) = self.0.shared.lock().dead.clone() {
             return Pending::not_sent(error);
         }
-        Pending::begin(|on_reply| {
+        Pending::begin(unwanted, |on_reply| {
             let child = Arc::clone(&self.0);
             let id = child.call(INSTANCE, name, payload, on_reply);
             move || child.cancel(id)

@@ -19,7 +19,7 @@ use super::super::messages::{
 };
 use super::log::Listening;
 use super::secrets::Secrets;
-use super::slots::Failure;
+use super::slots::{Failure, Unwanted};
 use super::{Carrier, Instance, boundary};
 use crate::connector::{
     ApplyReport, AttemptToken, CalendarSink, CalendarSource, ChangeBatch, ChangeFeed,
@@ -28,12 +28,22 @@ use crate::connector::{
 };
 use crate::model::{CalendarRef, Event, ItemRef};
 
+/// What to do with a connection that cannot be opened now, for a reason that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenItFails {
+    /// Say so.
+    Tell,
+    /// Give one that is opened later.
+    TryAgain,
+}
+
 /// Opens a connection of a loaded connector.
 pub(super) fn open(
     carrier: Arc<dyn Carrier>,
     manifest: &Manifest,
     settings: Value,
     context: Context,
+    when_it_fails: WhenItFails,
 ) -> Result<Arc<dyn Connection>> {
     let secrets = Secrets::find(&settings, context.secrets.as_ref());
     let listening = Listening::begin(&context.connection, &context.clock);
@@ -44,16 +54,36 @@ pub(super) fn open(
         context,
         handle: listening.handle(),
     };
-    let (instance, answer) = target.open(&secrets)?;
+    let mut state = State {
+        instance: None,
+        opened: Instant::now(),
+        secrets: Secrets::default(),
+        failures: 0,
+        not_before: None,
+        why: None,
+    };
+    let answer = match target.open(&secrets) {
+        Ok((instance, answer)) => {
+            state.instance = Some(instance);
+            state.secrets = secrets;
+            answer
+        }
+        Err(error) if when_it_fails == WhenItFails::TryAgain && passes(error.kind) => {
+            tracing::error!(
+                target: "calbridge::plugin",
+                connection = target.context.connection,
+                code = error.code,
+                %error,
+                "A connection cannot be opened now; it is tried again."
+            );
+            state.put_off(Instant::now(), Some(error), &target);
+            OpenAnswer::default()
+        }
+        Err(error) => return Err(error),
+    };
     let link = Link {
         target: Arc::new(target),
-        state: Mutex::new(State {
-            instance: Some(instance),
-            opened: Instant::now(),
-            secrets,
-            failures: 0,
-            not_before: None,
-        }),
+        state: Mutex::new(state),
         shutdown_told: AtomicBool::new(false),
         _listening: listening,
     };
@@ -64,6 +94,19 @@ pub(super) fn open(
         sink: answer.sink.unwrap_or(manifest.capabilities.sink.is_some()),
         link: Arc::new(link),
     }))
+}
+
+/// Whether what kept a connection from being opened may pass by itself.
+fn passes(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::Config
+            | ErrorKind::Auth
+            | ErrorKind::Permission
+            | ErrorKind::NotFound
+            | ErrorKind::Rejected
+            | ErrorKind::Unsupported
+    )
 }
 
 /// What is needed to open the connection, again and again.
@@ -114,11 +157,13 @@ struct State {
     /// How often in a row it died soon.
     failures: u32,
     not_before: Option<Instant>,
+    /// Why it could not be opened when that was tried last.
+    why: Option<Error>,
 }
 
 impl State {
     /// It died: the next one waits longer than the last one, unless that had lived well.
-    fn put_off(&mut self, died: Instant, target: &Target) {
+    fn put_off(&mut self, died: Instant, why: Option<Error>, target: &Target) {
         let launcher = target.carrier.launcher();
         if died.saturating_duration_since(self.opened) >= launcher.settled {
             self.failures = 0;
@@ -130,6 +175,7 @@ impl State {
         self.failures += 1;
         self.instance = None;
         self.not_before = Some(died + wait);
+        self.why = why;
     }
 }
 
@@ -142,7 +188,7 @@ impl Link {
         if let Some(instance) = &state.instance {
             match instance.died() {
                 None => return Ok(Arc::clone(instance)),
-                Some(died) => state.put_off(died, &self.target),
+                Some(died) => state.put_off(died, None, &self.target),
             }
         }
         let now = Instant::now();
@@ -150,13 +196,13 @@ impl Link {
             .not_before
             .and_then(|at| at.checked_duration_since(now))
         {
-            return Err(Failure::NotSent(
+            let why = state.why.clone().unwrap_or_else(|| {
                 boundary(
                     "plugin.restarting",
                     "the process of the connector ended by itself and is started again after a while",
                 )
-                .retry_after(wait),
-            ));
+            });
+            return Err(Failure::NotSent(why.retry_after(wait)));
         }
         let target = Arc::clone(&self.target);
         let opened = blocking(move || {
@@ -185,7 +231,7 @@ impl Link {
             }
             Err(error) => {
                 state.opened = Instant::now();
-                state.put_off(Instant::now(), &self.target);
+                state.put_off(Instant::now(), Some(error.clone()), &self.target);
                 Err(Failure::NotSent(error))
             }
         }
@@ -223,7 +269,7 @@ impl Link {
     /// Asks on the current instance.
     async fn ask<Q: Serialize, A: DeserializeOwned>(&self, name: &str, request: &Q) -> Answer<A> {
         let instance = self.instance().await?;
-        self.ask_on(&instance, name, request).await
+        self.ask_on(&instance, name, request, None).await
     }
 
     /// Asks on an instance that a feed belongs to.
@@ -232,9 +278,10 @@ impl Link {
         instance: &Arc<dyn Instance>,
         name: &str,
         request: &Q,
+        unwanted: Option<Unwanted>,
     ) -> Answer<A> {
         let request = self.enveloped(name, request).map_err(Failure::NotSent)?;
-        let mut pending = instance.call(name, &request);
+        let mut pending = instance.call(name, &request, unwanted);
         let shutdown = &self.target.context.shutdown;
         let reply = tokio::select! {
             biased;
@@ -327,9 +374,20 @@ impl Proxy {
     /// Opens a feed; it stays with the instance that opened it.
     async fn open_feed<Q: Serialize>(&self, names: Names, request: &Q) -> Result<Feed> {
         let instance = self.link.instance().await.map_err(Failure::into_error)?;
+        // Whoever gives up waiting for the feed cannot close it. What waits must not keep the connection open.
+        let weak = Arc::downgrade(&instance);
+        let unwanted: Unwanted = Arc::new(move |answer| {
+            if let (Ok(opened), Some(instance)) =
+                (read::<Opened>(names.open, answer), weak.upgrade())
+                && let Ok(request) = write(names.close, &FeedRequest { feed: opened.feed })
+            {
+                // The library may not like to be called from where it answers.
+                std::thread::spawn(move || instance.tell(names.close, &request));
+            }
+        });
         let opened: Opened = self
             .link
-            .ask_on(&instance, names.open, request)
+            .ask_on(&instance, names.open, request, Some(unwanted))
             .await
             .map_err(Failure::into_error)?;
         Ok(Feed {
@@ -485,7 +543,7 @@ impl Feed {
 
     async fn ask<Q: Serialize, A: DeserializeOwned>(&self, name: &str, request: &Q) -> Result<A> {
         self.link
-            .ask_on(&self.instance, name, request)
+            .ask_on(&self.instance, name, request, None)
             .await
             .map_err(Failure::into_error)
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
@@ -38,21 +38,32 @@ impl Failure {
 /// Takes a reply, wherever it comes from.
 pub(super) type OnReply = Box<dyn FnOnce(Reply) + Send>;
 
+/// Takes an answer that came when nobody wanted it any more: what was opened by then is closed.
+pub(super) type Unwanted = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Code of an answer that was given and cannot be understood: what the call did nobody knows.
+pub(super) const GARBLED: &str = "plugin.answer";
+
+/// An answer that cannot be understood.
+pub(super) fn garbled(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Protocol,
+        Scope::Connection,
+        GARBLED,
+        format!("the connector's answer {what}; report that to its vendor"),
+    )
+}
+
 /// Turns a status and a payload into a reply.
 pub(super) fn reply(status: i32, payload: Vec<u8>) -> Reply {
     if status == OK {
         return Ok(payload);
     }
-    Err(Failure::Answered(
-        serde_json::from_slice(&payload).unwrap_or_else(|_| {
-            Error::new(
-                ErrorKind::Protocol,
-                Scope::Connection,
-                "plugin.message",
-                "the connector reported an error that cannot be read; report that to its vendor",
-            )
-        }),
-    ))
+    Err(match serde_json::from_slice::<Error>(&payload) {
+        Ok(error) if error.code == GARBLED => Failure::Lost(error),
+        Ok(error) => Failure::Answered(error),
+        Err(_) => Failure::Lost(garbled("is an error that cannot be read")),
+    })
 }
 
 /// What waits for libraries in this process, by the number that stands in `user`. A library that answers twice, or
@@ -106,19 +117,27 @@ pub(super) fn outstanding() -> usize {
 pub(super) struct Pending {
     receiver: oneshot::Receiver<Reply>,
     cancel: Option<Box<dyn FnOnce() + Send>>,
+    unwanted: Option<Unwanted>,
 }
 
 impl Pending {
     /// `begin` is given who takes the reply and returns what cancels the call.
-    pub(super) fn begin<C: FnOnce() + Send + 'static>(begin: impl FnOnce(OnReply) -> C) -> Self {
+    pub(super) fn begin<C: FnOnce() + Send + 'static>(
+        unwanted: Option<Unwanted>,
+        begin: impl FnOnce(OnReply) -> C,
+    ) -> Self {
         let (sender, receiver) = oneshot::channel();
+        let late = unwanted.clone();
         let cancel = begin(Box::new(move |reply| {
             // Nobody may be there any more.
-            drop(sender.send(reply));
+            if let (Err(Ok(answer)), Some(late)) = (sender.send(reply), late) {
+                late(&answer);
+            }
         }));
         Self {
             receiver,
             cancel: Some(Box::new(cancel)),
+            unwanted,
         }
     }
 
@@ -129,6 +148,7 @@ impl Pending {
         Self {
             receiver,
             cancel: None,
+            unwanted: None,
         }
     }
 }
@@ -152,8 +172,14 @@ impl Future for Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Some(cancel) = self.cancel.take() {
-            cancel();
+        let Some(cancel) = self.cancel.take() else {
+            return;
+        };
+        cancel();
+        // The answer may have come without being looked at. From here on a later one finds nobody.
+        self.receiver.close();
+        if let (Ok(Ok(answer)), Some(unwanted)) = (self.receiver.try_recv(), &self.unwanted) {
+            unwanted(&answer);
         }
     }
 }
@@ -167,12 +193,17 @@ pub(super) fn wait_for(
     begin(Box::new(move |reply| drop(sender.send(reply))));
     match receiver.recv_timeout(patience) {
         Ok(reply) => reply.map_err(Failure::into_error),
-        Err(_) => Err(boundary(
-            "plugin.no-answer",
-            format!(
-                "the connector did not answer within {} s; report that to its vendor",
-                patience.as_secs()
-            ),
-        )),
+        Err(_) => Err(no_answer(patience)),
     }
+}
+
+/// Nobody waits for ever.
+pub(super) fn no_answer(patience: std::time::Duration) -> Error {
+    boundary(
+        "plugin.no-answer",
+        format!(
+            "the connector did not answer within {} s; report that to its vendor",
+            patience.as_secs()
+        ),
+    )
 }

@@ -1,0 +1,339 @@
+//! Libraries that break the contract: refused with the reason, or an error that harms nobody else.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use calbridge_core::connector::{ErrorKind, Outcome, Result};
+use calbridge_core::model::Event;
+use calbridge_core::plugin::host::{Isolation, LoadError, LoadedConnector, PluginSettings, load};
+use serde_json::json;
+
+use crate::common::{Files, calendar, context, launcher};
+use crate::same::{changes, items, write};
+
+const BOTH: [Isolation; 2] = [Isolation::InProcess, Isolation::Process];
+
+/// Compiles the library; none where there is no compiler.
+pub(crate) fn compiled(folder: &Path, name: &str, macros: &[&str]) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let library = folder.join(format!("{name}{}", std::env::consts::DLL_SUFFIX));
+    let compiled = Command::new("cc")
+        .args([
+            "-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
+        ])
+        // What a broken table leaves out.
+        .arg("-Wno-unused-function")
+        .arg("-I")
+        .arg(here.join("include"))
+        .arg("-I")
+        .arg(folder)
+        .args(macros.iter().map(|name| format!("-D{name}")))
+        .arg(here.join("tests/plugin/hostile.c"))
+        .arg("-o")
+        .arg(&library)
+        .output();
+    let Ok(compiled) = compiled else {
+        eprintln!("skipped: there is no `cc` here");
+        return None;
+    };
+    assert!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
+    Some(library)
+}
+
+fn settings(path: &Path, isolation: Isolation) -> PluginSettings {
+    PluginSettings {
+        path: path.to_owned(),
+        isolation,
+        sha256: None,
+    }
+}
+
+fn refused(path: &Path, isolation: Isolation) -> String {
+    let error = load(&settings(path, isolation), &launcher()).err().unwrap();
+    error.to_string()
+}
+
+#[test]
+fn a_library_that_does_not_fit_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = |text: &str| {
+        let text = text.replace('"', "\\\"");
+        format!("MANIFEST_TEXT=\"{text}\"")
+    };
+    let one = r#"{"id":"a","version":"1","title":"","capabilities":{},"settings":{}}"#;
+    let cases = [
+        (
+            "symbol",
+            vec!["NO_SYMBOL".to_owned()],
+            "does not export `calbridge_plugin_v1`",
+        ),
+        (
+            "null",
+            vec!["NULL_TABLE".to_owned()],
+            "table of functions is missing",
+        ),
+        (
+            "small",
+            vec!["SIZE=16".to_owned()],
+            "has 16 bytes instead of at least",
+        ),
+        (
+            "large",
+            vec!["SIZE=1000000".to_owned()],
+            "claims to have 1000000 bytes",
+        ),
+        (
+            "lacks",
+            vec!["LACKS_CANCEL".to_owned()],
+            "a function is missing",
+        ),
+        (
+            "refuses",
+            vec!["REFUSES".to_owned()],
+            "refuses to begin (status 3)",
+        ),
+        ("garbage", vec![manifest("oops")], "manifest cannot be read"),
+        (
+            "version",
+            vec![manifest(&format!(r#"{{"abi":2,"connectors":[{one}]}}"#))],
+            "version 2 of the plug-in contract",
+        ),
+        (
+            "empty",
+            vec![manifest(r#"{"abi":1,"connectors":[]}"#)],
+            "holds no connector",
+        ),
+        (
+            "twins",
+            vec![manifest(&format!(
+                r#"{{"abi":1,"connectors":[{one},{one}]}}"#
+            ))],
+            "two connectors `a`",
+        ),
+        (
+            "nameless",
+            vec![manifest(&format!(
+                r#"{{"abi":1,"connectors":[{}]}}"#,
+                one.replace(r#""a""#, r#"" ""#)
+            ))],
+            "has no name",
+        ),
+    ];
+    for (name, macros, reason) in cases {
+        let macros: Vec<&str> = macros.iter().map(String::as_str).collect();
+        let Some(library) = compiled(folder.path(), name, &macros) else {
+            return;
+        };
+        for isolation in BOTH {
+            let error = refused(&library, isolation);
+            assert!(error.contains(reason), "{name}, {isolation:?}: {error}");
+            assert!(error.contains(name), "the file is named: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_library_is_refused() {
+    let files = Files::own();
+    let text = files.folder().join("text.so");
+    std::fs::write(&text, "hello").unwrap();
+    for isolation in BOTH {
+        for (path, reason) in [
+            (Path::new("relative.so"), "must be absolute"),
+            (&files.folder().join("none.so"), "cannot be read"),
+            (&text, "text.so"),
+        ] {
+            let error = refused(path, isolation);
+            assert!(error.contains(reason), "{isolation:?}: {error}");
+        }
+        let mut pinned = files.settings(isolation);
+        pinned.sha256 = Some("00".repeat(32));
+        let error = load(&pinned, &launcher()).err().unwrap();
+        let LoadError::OtherContent { found, .. } = &error else {
+            panic!("{error}");
+        };
+        pinned.sha256 = Some(found.to_uppercase());
+        assert_eq!(load(&pinned, &launcher()).unwrap().len(), 1);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let open = std::fs::Permissions::from_mode(0o775);
+        std::fs::set_permissions(files.folder(), open).unwrap();
+        for isolation in BOTH {
+            let error = refused(&files.library(), isolation);
+            assert!(error.contains("may be written by a group"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_child_that_does_not_speak_is_refused() {
+    let files = Files::shared();
+    let settings = files.settings(Isolation::Process);
+    let mut launcher = launcher();
+    launcher.patience = Duration::from_millis(500);
+    for (program, arguments, reason) in [
+        ("/bin/false", vec![], "exit status: 1"),
+        (
+            "/bin/echo",
+            vec!["hello there"],
+            "the length of a frame is impossible",
+        ),
+        ("/bin/sleep", vec!["30"], "does not say what it holds"),
+        ("/nowhere/program", vec![], "No such file"),
+    ] {
+        if program.starts_with("/bin") && !Path::new(program).exists() {
+            continue;
+        }
+        launcher.program = program.into();
+        launcher.arguments = arguments.into_iter().map(Into::into).collect();
+        // `sleep` is not to be given a path.
+        if program == "/bin/sleep" {
+            launcher.program = "/bin/sh".into();
+            launcher.arguments = ["-c", "sleep 30"].map(Into::into).to_vec();
+        }
+        let error = load(&settings, &launcher).err().unwrap();
+        assert!(matches!(error, LoadError::Child { .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{program}: {error}");
+    }
+}
+
+#[test]
+fn a_connector_with_a_name_that_is_taken_is_refused() {
+    let files = Files::own();
+    let first = files.guest(Isolation::InProcess, &launcher());
+    let entry = first.register().unwrap();
+    assert_eq!(entry.id(), "test-guest");
+    let second = files.guest(Isolation::InProcess, &launcher());
+    let error = second.register().unwrap_err().to_string();
+    assert!(error.contains("`test-guest` already"), "{error}");
+    assert!(calbridge_core::connector::find("test-guest").is_some());
+}
+
+async fn fetch(hostile: &LoadedConnector, behave: &str) -> Result<Vec<Result<Event>>> {
+    let connection = hostile
+        .open(json!({ "behave": behave }), context("hostile"))
+        .unwrap();
+    let source = connection.source().unwrap();
+    source.fetch(&calendar("anna"), &items(&["one"])).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_read_is_an_error_and_a_write_of_unknown_fate() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "hostile", &[]) else {
+        return;
+    };
+    for isolation in BOTH {
+        let hostile = load(&settings(&library, isolation), &launcher())
+            .unwrap()
+            .remove(0);
+        for behave in [
+            "not-json",
+            "wrong-types",
+            "not-utf8",
+            "nothing",
+            "bad-error",
+            "strange-status",
+            "deep",
+        ] {
+            let error = fetch(&hostile, behave).await.unwrap_err();
+            assert_eq!(
+                error.kind,
+                ErrorKind::Protocol,
+                "{isolation:?}, {behave}: {error}"
+            );
+            assert!(!error.message.contains("oops"), "{error}");
+            let connection = hostile
+                .open(json!({ "behave": behave }), context("hostile"))
+                .unwrap();
+            let sink = connection.sink().unwrap();
+            let report = sink
+                .apply(&calendar("anna"), &[write(1, "done")])
+                .await
+                .unwrap_or_else(|error| panic!("{isolation:?}, {behave}: {error}"));
+            assert!(report.outcomes.is_empty(), "{behave}: {report:?}");
+            // (An unknown member's text is not looked at.)
+            assert!(
+                report.trouble.is_some() || behave == "not-utf8",
+                "{behave}: {report:?}"
+            );
+            let source = connection.source().unwrap();
+            let mut feed = source.changes(changes("anna", None)).await.unwrap();
+            assert!(feed.next(10).await.is_err(), "{behave}");
+            assert!(feed.next(10).await.is_err(), "{behave}");
+        }
+        // Neither a part nor the end is no end.
+        let connection = hostile.open(json!({}), context("hostile")).unwrap();
+        let source = connection.source().unwrap();
+        let mut feed = source.changes(changes("anna", None)).await.unwrap();
+        let error = feed.next(10).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Protocol, "{error}");
+        // Of two answers the first counts.
+        let answer = fetch(&hostile, "twice").await.unwrap();
+        assert_eq!(answer[0].as_ref().unwrap_err().code, "first");
+        for behave in ["open-garbage", "open-nothing"] {
+            let error = hostile
+                .open(json!({ "behave": behave }), context("hostile"))
+                .err()
+                .unwrap();
+            assert_eq!(
+                error.kind,
+                ErrorKind::Protocol,
+                "{isolation:?}, {behave}: {error}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_newer_is_read_the_careful_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "newer", &[]) else {
+        return;
+    };
+    for isolation in BOTH {
+        let hostile = load(&settings(&library, isolation), &launcher())
+            .unwrap()
+            .remove(0);
+        let answer = fetch(&hostile, "newer").await.unwrap();
+        let error = answer[0].as_ref().unwrap_err();
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Other, "new"));
+        let connection = hostile
+            .open(json!({ "behave": "newer" }), context("hostile"))
+            .unwrap();
+        let sink = connection.sink().unwrap();
+        let report = sink
+            .apply(&calendar("anna"), &[write(1, "done")])
+            .await
+            .unwrap();
+        assert_eq!(report.outcomes[0].outcome, Outcome::Unknown);
+        // Which it does not know.
+        let capabilities = hostile.capabilities_with(&json!({}));
+        assert!(capabilities.is_err(), "{capabilities:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_never_answers_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "never", &[]) else {
+        return;
+    };
+    for isolation in BOTH {
+        let hostile = load(&settings(&library, isolation), &launcher())
+            .unwrap()
+            .remove(0);
+        let patience = Duration::from_millis(200);
+        let answer = tokio::time::timeout(patience, fetch(&hostile, "never")).await;
+        assert!(answer.is_err(), "{isolation:?}: {answer:?}");
+        let answer = fetch(&hostile, "twice").await.unwrap();
+        assert_eq!(answer.len(), 1);
+    }
+}
