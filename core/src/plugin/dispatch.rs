@@ -27,8 +27,9 @@ pub struct Dispatcher {
 #[derive(Default)]
 struct Feeds {
     last: u64,
-    changes: HashMap<u64, Box<dyn ChangeFeed>>,
-    inventories: HashMap<u64, Box<dyn InventoryFeed>>,
+    /// One that is being asked is not here, but its place is.
+    changes: HashMap<u64, Option<Box<dyn ChangeFeed>>>,
+    inventories: HashMap<u64, Option<Box<dyn InventoryFeed>>>,
     hints: HashMap<u64, Arc<tokio::sync::Mutex<Box<dyn HintFeed>>>>,
 }
 
@@ -87,7 +88,7 @@ impl Dispatcher {
                 let feed = self.source()?.changes(read(name, payload)?).await?;
                 let mut feeds = self.feeds();
                 let id = feeds.next_id();
-                feeds.changes.insert(id, feed);
+                feeds.changes.insert(id, Some(feed));
                 write(name, &Opened { feed: id })
             }
             method::CHANGES_NEXT => {
@@ -131,7 +132,7 @@ impl Dispatcher {
                 let feed = self.sink()?.inventory(read(name, payload)?).await?;
                 let mut feeds = self.feeds();
                 let id = feeds.next_id();
-                feeds.inventories.insert(id, feed);
+                feeds.inventories.insert(id, Some(feed));
                 write(name, &Opened { feed: id })
             }
             method::INVENTORY_NEXT => {
@@ -157,24 +158,21 @@ impl Dispatcher {
     }
 
     async fn next_changes(&self, request: NextChanges) -> Result<ChangesPart> {
-        // Out of the table while it works: a call that is cancelled or fails takes the feed with it.
-        let taken = self.feeds().changes.remove(&request.feed);
-        let mut feed = taken.ok_or_else(no_such_feed)?;
-        let batch = feed.next(request.max).await?;
+        let mut taken = Taken::new(self, request.feed, |feeds| &mut feeds.changes)?;
+        let batch = taken.feed()?.next(request.max).await?;
         let end = batch.is_none();
         if !end {
-            self.feeds().changes.insert(request.feed, feed);
+            taken.put_back();
         }
         Ok(ChangesPart { batch, end })
     }
 
     async fn next_page(&self, request: FeedRequest) -> Result<InventoryPart> {
-        let taken = self.feeds().inventories.remove(&request.feed);
-        let mut feed = taken.ok_or_else(no_such_feed)?;
-        let page = feed.next().await?;
+        let mut taken = Taken::new(self, request.feed, |feeds| &mut feeds.inventories)?;
+        let page = taken.feed()?.next().await?;
         let end = page.is_none();
         if !end {
-            self.feeds().inventories.insert(request.feed, feed);
+            taken.put_back();
         }
         Ok(InventoryPart { page, end })
     }
@@ -229,6 +227,64 @@ impl Dispatcher {
 
     fn feeds(&self) -> MutexGuard<'_, Feeds> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Table<F> = HashMap<u64, Option<Box<F>>>;
+
+/// A feed that is being asked. A call that is cancelled or fails takes the feed with it; and one that is closed
+/// meanwhile does not come back, however the call ends.
+struct Taken<'a, F: ?Sized> {
+    dispatcher: &'a Dispatcher,
+    id: u64,
+    table: fn(&mut Feeds) -> &mut Table<F>,
+    feed: Option<Box<F>>,
+}
+
+impl<'a, F: ?Sized> Taken<'a, F> {
+    fn new(
+        dispatcher: &'a Dispatcher,
+        id: u64,
+        table: fn(&mut Feeds) -> &mut Table<F>,
+    ) -> Result<Self> {
+        let feed = table(&mut dispatcher.feeds())
+            .get_mut(&id)
+            .and_then(Option::take)
+            .ok_or_else(no_such_feed)?;
+        Ok(Self {
+            dispatcher,
+            id,
+            table,
+            feed: Some(feed),
+        })
+    }
+
+    fn feed(&mut self) -> Result<&mut F> {
+        self.feed.as_deref_mut().ok_or_else(no_such_feed)
+    }
+
+    fn put_back(mut self) {
+        let feed = self.feed.take();
+        let mut feeds = self.dispatcher.feeds();
+        match (self.table)(&mut feeds).get_mut(&self.id) {
+            Some(place) => *place = feed,
+            None => {
+                // Dropped outside the lock: its destructor is the connector's code.
+                drop(feeds);
+                drop(feed);
+            }
+        }
+    }
+}
+
+impl<F: ?Sized> Drop for Taken<'_, F> {
+    fn drop(&mut self) {
+        let mut feeds = self.dispatcher.feeds();
+        let table = (self.table)(&mut feeds);
+        // Put back or closed, and perhaps asked again by now, if it is not ours any more.
+        if self.feed.is_some() {
+            table.remove(&self.id);
+        }
     }
 }
 
