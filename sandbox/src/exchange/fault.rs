@@ -74,6 +74,23 @@ pub const FAULT_KINDS: &[Kind] = &[
         "processed; enumerated values are ones that no schema has",
     ),
     Kind::new(
+        "half-open:BYTES",
+        "of a stream: after so many bytes nothing more comes, not even the end",
+    ),
+    Kind::new("pieces:BYTES", "of a stream: in pieces of so many bytes"),
+    Kind::new(
+        "gather:MS",
+        "of a stream: what comes within this time comes in one piece",
+    ),
+    Kind::new(
+        "bom",
+        "of a stream: a byte order mark before every envelope",
+    ),
+    Kind::new(
+        "stream-error:CODE",
+        "of a stream: after the first envelope one with this code and no ids, then the end",
+    ),
+    Kind::new(
         "view-limit:N",
         "processed; a CalendarView silently holds N items at most",
     ),
@@ -102,6 +119,11 @@ pub(crate) enum EwsFault {
     DuplicateItems,
     UnknownEnum,
     ViewLimit(usize),
+    HalfOpen(usize),
+    Pieces(usize),
+    Gather(Duration),
+    Bom,
+    StreamError(String),
 }
 
 /// Reads a kind; transport faults are `None`.
@@ -168,6 +190,11 @@ pub(crate) fn read(kind: &FaultKind) -> Result<Option<EwsFault>, FaultSpecError>
         "duplicate-items" => EwsFault::DuplicateItems,
         "unknown-enum" => EwsFault::UnknownEnum,
         "view-limit" => EwsFault::ViewLimit(size(None)?),
+        "half-open" => EwsFault::HalfOpen(size(None)?),
+        "pieces" => EwsFault::Pieces(size(None)?.max(1)),
+        "gather" => EwsFault::Gather(Duration::from_millis(number(None)?)),
+        "bom" => EwsFault::Bom,
+        "stream-error" => EwsFault::StreamError(code()?),
         _ => {
             return Err(FaultSpecError::UnknownKind {
                 kind: name.clone(),
@@ -377,6 +404,15 @@ pub(crate) fn spoil(fault: &EwsFault, mut response: Response) -> Response {
         }
         _ => {}
     }
+    response
+}
+
+/// Faults that change a stream.
+pub(crate) fn spoil_stream(mut response: Response, fault: &EwsFault) -> Response {
+    response.body = match response.body {
+        Body::Stream(pieces) => Body::Stream(super::notify::spoil(pieces, fault)),
+        full @ Body::Full(_) => full,
+    };
     response
 }
 

@@ -11,6 +11,7 @@ use super::access::Account;
 use super::fault;
 use super::item::{Appointment, Folder, FreeBusy, Item, NewItem, Sensitivity};
 use super::ledger::ExchangeCall;
+use super::notify::{Notifications, Notifier};
 use super::oracle;
 use super::profile::Profile;
 use super::recurrence::SeriesRule;
@@ -35,6 +36,8 @@ pub struct ExchangeOptions {
     pub require_anchor: bool,
     /// Which mailbox database it is: a SyncState of another one is refused. By default each server has its own.
     pub database: u64,
+    /// Limits and times of notifications.
+    pub notifications: Notifications,
 }
 
 impl Default for ExchangeOptions {
@@ -49,6 +52,7 @@ impl Default for ExchangeOptions {
             require_anchor: false,
             // The standard library's random keys.
             database: RandomState::new().build_hasher().finish(),
+            notifications: Notifications::default(),
         }
     }
 }
@@ -135,8 +139,10 @@ impl ExchangeSandbox {
     /// # Errors
     /// The address cannot be bound.
     pub async fn start(options: ExchangeOptions) -> Result<Self, StartError> {
+        let mut store = Store::new(!options.profile.is_gromox(), options.database);
+        store.notifier = Arc::new(Notifier::new(options.notifications, options.profile));
         let service = Arc::new(Service {
-            store: Mutex::new(Store::new(!options.profile.is_gromox(), options.database)),
+            store: Mutex::new(store),
             accounts: Mutex::new(options.accounts),
             profile: options.profile,
             faults: FaultPlan::default(),
@@ -258,8 +264,54 @@ impl ExchangeSandbox {
                 .get_mut(number)
                 .ok_or(StoreError::NoMailbox)?
                 .disabled = disabled;
+            if disabled {
+                store.notifier.break_off(number, "ErrorReadEventsFailed");
+            }
             Ok(())
         })
+    }
+
+    // Mailbox servers and subscriptions.
+
+    /// Moves a mailbox to another mailbox server, counted from 1, where all are in the beginning. Its subscriptions
+    /// are lost.
+    ///
+    /// # Errors
+    /// There is no such mailbox.
+    pub fn move_to_server(&self, address: &str, server: usize) -> Result<(), StoreError> {
+        self.store(|store| {
+            let number = store.mailbox_number(address)?;
+            store
+                .mailboxes
+                .get_mut(number)
+                .ok_or(StoreError::NoMailbox)?
+                .server = server;
+            store.notifier.lose(number);
+            Ok(())
+        })
+    }
+
+    /// A mailbox server fails and is back at once: its streams break and its subscriptions are lost.
+    pub fn fail_over(&self, server: usize) {
+        self.store(|store| store.notifier.fail_over(server));
+    }
+
+    /// The subscriptions to a mailbox are lost.
+    ///
+    /// # Errors
+    /// There is no such mailbox.
+    pub fn lose_subscriptions(&self, address: &str) -> Result<(), StoreError> {
+        self.store(|store| {
+            let number = store.mailbox_number(address)?;
+            store.notifier.lose(number);
+            Ok(())
+        })
+    }
+
+    /// How many subscriptions there are, and how many streams are open.
+    #[must_use]
+    pub fn watched(&self) -> (usize, usize) {
+        self.store(|store| store.notifier.counts())
     }
 
     /// Makes every SyncState of a mailbox invalid, as a restore or a repair of its database does.

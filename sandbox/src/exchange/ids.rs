@@ -154,6 +154,23 @@ pub(crate) fn read_folder_id(id: &str) -> Option<(u64, u64)> {
     (folder_id(mailbox, folder) == id).then_some((mailbox, folder))
 }
 
+/// The id of a subscription: it is known on the server that made it only.
+pub(crate) fn subscription_id(number: u64, server: u64) -> String {
+    let payload = [number.to_be_bytes(), server.to_be_bytes()].concat();
+    STANDARD.encode(seal("subscription", &payload))
+}
+
+/// The watermark before the event with this number.
+pub(crate) fn watermark(next: u64) -> String {
+    STANDARD.encode(seal("watermark", &next.to_be_bytes()))
+}
+
+/// Reads a watermark; `None` if it is none of this server.
+pub(crate) fn read_watermark(text: &str) -> Option<u64> {
+    let payload = open("watermark", &STANDARD.decode(text).ok()?)?;
+    Some(u64::from_be_bytes(payload.try_into().ok()?))
+}
+
 /// What a SyncState remembers: the mailbox's epoch, the folder, and which change numbers have been seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SyncState {

@@ -12,6 +12,16 @@ pub struct ExchangeCall {
     pub impersonated: Option<String>,
     /// The X-AnchorMailbox header.
     pub anchor: Option<String>,
+    /// Whether the request had `X-PreferServerAffinity: true`.
+    pub prefers_affinity: bool,
+    /// Whether the request brought a usable X-BackEndOverrideCookie.
+    pub affinity_cookie: bool,
+    /// The mailbox server that the request reached.
+    pub server: usize,
+    /// How many subscriptions the request named.
+    pub subscriptions: usize,
+    /// Whether it was a Subscribe.
+    pub(crate) subscribed: bool,
     /// The client's User-Agent header.
     pub agent: Option<String>,
     /// The base shape and the additional properties that were asked for.

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use super::access::{self, Account, Context};
 use super::fault::{self, EwsFault};
 use super::ledger::ExchangeCall;
+use super::notify::{self, Routing, server_name};
 use super::ops;
 use super::profile::Profile;
 use super::schema;
@@ -73,6 +74,7 @@ impl Service {
             Some(reply) => reply,
             None => self.answer(&request, parsed, &kinds, &faults, &mut call),
         };
+        let reply = self.routed(reply, &call);
         self.record(&request, operation, mailboxes, call, &reply);
         self.dated(reply)
     }
@@ -116,8 +118,14 @@ impl Service {
                 return reply;
             }
         }
-        let outcome = parsed.and_then(|parsed| self.execute(account, &parsed, call));
+        let outcome = parsed.and_then(|parsed| self.execute(account, request, &parsed, call));
         match outcome {
+            Ok(Outcome::Stream(stream)) => {
+                call.codes = vec!["NoError".to_owned()];
+                let mut response = Response::xml(StatusCode::OK, "");
+                response.body = Body::Stream(stream.into_pieces());
+                after(kinds, faults.iter().fold(response, fault::spoil_stream))
+            }
             Err(error) | Ok(Outcome::Fault(error)) => {
                 call.codes = vec![error.code.clone()];
                 match soap::fault_reply(self.profile, &error, known) {
@@ -144,6 +152,7 @@ impl Service {
     fn execute(
         &self,
         account: &Account,
+        request: &Request,
         parsed: &Parsed,
         call: &mut ExchangeCall,
     ) -> Result<Outcome, EwsError> {
@@ -156,7 +165,13 @@ impl Service {
         let mut store = self.store();
         let named = access::impersonated(header);
         let acting = access::impersonate(&store, account, self.profile, named)?;
-        self.check_anchor(&store, acting, call.anchor.as_deref())?;
+        let routing = Routing::of(request, &store, self.profile, acting);
+        (call.server, call.prefers_affinity) = (routing.server, routing.prefers_affinity);
+        call.affinity_cookie = routing.cookie.is_some();
+        // A group of subscriptions is led by its first mailbox.
+        if !(routing.prefers_affinity && notifies(parsed.operation.local())) {
+            self.check_anchor(&store, acting, call.anchor.as_deref())?;
+        }
         let zone = access::context_zone(header)?;
         let mut context = Context {
             store: &mut store,
@@ -165,6 +180,9 @@ impl Service {
             acting,
             zone,
         };
+        if let Some(outcome) = notify::run(&mut context, &routing, &parsed.operation) {
+            return Ok(outcome);
+        }
         Ok(ops::run(&mut context, &parsed.operation))
     }
 
@@ -200,7 +218,7 @@ impl Service {
         {
             return match ops::unknown(parsed.operation.local()) {
                 Outcome::Fault(error) => Err(error),
-                Outcome::Answer(_) => Ok(()),
+                Outcome::Answer(_) | Outcome::Stream(_) => Ok(()),
             };
         }
         schema::validate(&parsed.operation).map_err(wrong)
@@ -261,6 +279,30 @@ impl Service {
         });
     }
 
+    /// Adds what the front tells of the mailbox server behind it.
+    fn routed(&self, reply: Reply, call: &ExchangeCall) -> Reply {
+        if call.server == 0 || self.profile.is_gromox() {
+            return reply;
+        }
+        let routing = Routing {
+            server: call.server,
+            prefers_affinity: call.prefers_affinity,
+            cookie: call.affinity_cookie.then_some(call.server),
+        };
+        let cookie = routing.set_cookie().filter(|_| call.subscribed);
+        headed(reply, |mut response| {
+            let name = server_name(call.server);
+            response = response
+                .with_header("x-calculatedbetarget", &name)
+                .with_header("x-beserver", name.split('.').next().unwrap_or_default())
+                .with_header("x-feserver", "FRONT1");
+            match &cookie {
+                Some(cookie) => response.with_header("set-cookie", cookie),
+                None => response,
+            }
+        })
+    }
+
     /// Adds what every answer of Exchange has, with the server's idea of the time.
     fn dated(&self, reply: Reply) -> Reply {
         let skew = *self.skew.lock().unwrap_or_else(PoisonError::into_inner);
@@ -274,16 +316,29 @@ impl Service {
                 )
                 .with_header("request-id", &uuid::Uuid::new_v4().to_string())
         };
-        match reply {
-            Reply::Http(response) => Reply::Http(stamp(response)),
-            Reply::Twice(response) => Reply::Twice(stamp(response)),
-            Reply::Truncate { response, bytes } => Reply::Truncate {
-                response: stamp(response),
-                bytes,
-            },
-            other => other,
-        }
+        headed(reply, stamp)
     }
+}
+
+/// Changes the head of an answer, if there is one.
+fn headed(reply: Reply, change: impl Fn(Response) -> Response) -> Reply {
+    match reply {
+        Reply::Http(response) => Reply::Http(change(response)),
+        Reply::Twice(response) => Reply::Twice(change(response)),
+        Reply::Truncate { response, bytes } => Reply::Truncate {
+            response: change(response),
+            bytes,
+        },
+        other => other,
+    }
+}
+
+/// Whether the operation belongs to a subscription, which has a server of its own.
+fn notifies(operation: &str) -> bool {
+    matches!(
+        operation,
+        "Subscribe" | "Unsubscribe" | "GetEvents" | "GetStreamingEvents"
+    )
 }
 
 /// The server's side of a [`Service`].
@@ -360,6 +415,11 @@ fn describe(parsed: &Parsed, call: &mut ExchangeCall) {
     if shape.is_some() {
         call.properties = Shape::read(shape).names();
     }
+    call.subscriptions = parsed
+        .operation
+        .child("m:SubscriptionIds")
+        .map_or(0, |list| list.children.len());
+    call.subscribed = parsed.operation.local() == "Subscribe";
     call.asked = [
         "m:ItemIds",
         "m:FolderIds",

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::notify::Stream;
 use super::profile::Profile;
 use super::xml::{ERRORS, Element, MESSAGES, SOAP, TYPES};
 use crate::server::{Reply, Response};
@@ -105,6 +106,27 @@ fn sentence(code: &str) -> &'static str {
         "ErrorNonPrimarySmtpAddress" => {
             "The specified email address is not the primary SMTP address."
         }
+        "ErrorExceededConnectionCount" => {
+            "You have exceeded the available concurrent connections for your account. Try again once your other requests have completed."
+        }
+        "ErrorExceededSubscriptionCount" => {
+            "You have exceeded the available subscriptions for your account. Remove unnecessary subscriptions and try your request again."
+        }
+        "ErrorExpiredSubscription" => "The subscription has expired.",
+        "ErrorInvalidPullSubscriptionId" => "The subscription is not a pull subscription.",
+        "ErrorInvalidSubscriptionRequest" => "The subscription request is invalid.",
+        "ErrorInvalidWatermark" => {
+            "The watermark used for creating this subscription was not found."
+        }
+        "ErrorNewEventStreamConnectionOpened" => {
+            "Another connection was opened for this subscription."
+        }
+        "ErrorProxyRequestNotAllowed" => "The request cannot be proxied to another server.",
+        "ErrorReadEventsFailed" => {
+            "Unable to retrieve events for this subscription. The subscription must be recreated."
+        }
+        "ErrorSubscriptionAccessDenied" => "The specified subscription belongs to another account.",
+        "ErrorSubscriptionNotFound" => "The specified subscription was not found.",
         "ErrorServerBusy" => "The server cannot service this request right now. Try again later.",
         "ErrorSyncFolderNotFound" => "The folder to synchronize was not found.",
         "ErrorTimeoutExpired" => "The request timed out.",
@@ -118,6 +140,8 @@ pub(crate) enum Outcome {
     Answer(Element),
     /// A fault.
     Fault(EwsError),
+    /// Envelopes that come as things happen.
+    Stream(Stream),
 }
 
 impl From<EwsError> for Outcome {

@@ -1,12 +1,14 @@
 //! The mail store: mailboxes, folders with their change logs, items, and every way to change them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
 use super::ids::{SyncState, change_key, item_id};
 use super::item::{Appointment, Exception, Folder, Item, NewItem, Person, Series};
+use super::notify::{Event, EventKind, HOME, Notifier};
 use super::recurrence::{Recurrence, SeriesRule};
 
 /// Why the store refused a change.
@@ -53,6 +55,8 @@ pub(crate) struct Mailbox {
     pub(crate) aliases: Vec<String>,
     pub(crate) kind: MailboxKind,
     pub(crate) disabled: bool,
+    /// The mailbox server that holds it.
+    pub(crate) server: usize,
     /// Raised to make every SyncState that was handed out invalid.
     pub(crate) epoch: u64,
     pub(crate) folders: BTreeMap<Folder, FolderState>,
@@ -109,6 +113,8 @@ pub(crate) struct Store {
     pub(crate) clock: Clock,
     /// Whether a change to one occurrence raises the master's change number (it does; gromox forgets it).
     pub(crate) exceptions_touch_master: bool,
+    /// Is told of every change.
+    pub(crate) notifier: Arc<Notifier>,
     /// Which mailbox database it is; where every mailbox's epoch begins.
     database: u64,
     next_item: u64,
@@ -154,6 +160,7 @@ impl Store {
             aliases: Vec::new(),
             kind,
             disabled: false,
+            server: HOME,
             epoch: self.database,
             folders,
             dumpster: Vec::new(),
@@ -192,6 +199,18 @@ impl Store {
             .into_iter()
             .flat_map(|state| state.live.keys())
             .filter_map(|number| self.items.get(number))
+    }
+
+    fn tell(&self, kind: EventKind, item: &Item, old: Option<(u64, Folder)>) {
+        let event = Event {
+            kind,
+            at: self.clock.now(),
+            mailbox: item.mailbox,
+            folder: item.folder,
+            item: Some((item.number, item.change)),
+            old,
+        };
+        self.notifier.tell(event.with_echoes(self.notifier.profile));
     }
 
     fn next_change(&mut self) -> u64 {
@@ -263,6 +282,7 @@ impl Store {
         };
         item.set_rule(series)?;
         self.enter(&item);
+        self.tell(EventKind::Created, &item, None);
         self.items.insert(number, item);
         Ok(number)
     }
@@ -284,6 +304,7 @@ impl Store {
         item.change = self.next_change();
         item.modified = self.clock.now();
         self.enter(&item);
+        self.tell(EventKind::Modified, &item, None);
         self.items.insert(item.number, item);
     }
 
@@ -345,6 +366,7 @@ impl Store {
             self.save(item);
         } else {
             item.modified = self.clock.now();
+            self.tell(EventKind::Modified, &item, None);
             self.items.insert(item.number, item);
         }
     }
@@ -353,12 +375,14 @@ impl Store {
     pub(crate) fn move_item(&mut self, number: u64, folder: Folder) -> Result<u64, StoreError> {
         let mut item = self.items.remove(&number).ok_or(StoreError::NoItem)?;
         self.leave(item.mailbox, item.folder, number);
+        let old = (number, item.folder);
         item.number = self.next_item;
         self.next_item += 1;
         item.folder = folder;
         item.change = self.next_change();
         item.modified = self.clock.now();
         self.enter(&item);
+        self.tell(EventKind::Moved, &item, Some(old));
         let moved = item.number;
         self.items.insert(moved, item);
         Ok(moved)
@@ -368,6 +392,7 @@ impl Store {
     pub(crate) fn hard_delete(&mut self, number: u64) -> Result<(), StoreError> {
         let item = self.items.remove(&number).ok_or(StoreError::NoItem)?;
         self.leave(item.mailbox, item.folder, number);
+        self.tell(EventKind::Deleted, &item, None);
         if let Some(mailbox) = self.mailboxes.get_mut(item.mailbox) {
             mailbox.dumpster.push(item);
         }
@@ -391,6 +416,7 @@ impl Store {
         item.change = self.next_change();
         item.modified = self.clock.now();
         self.enter(&item);
+        self.tell(EventKind::Created, &item, None);
         let back = item.number;
         self.items.insert(back, item);
         Ok(back)
