@@ -124,6 +124,9 @@ pub(crate) enum Command {
     /// Tell what can be connected, and with which settings.
     #[command(subcommand)]
     Connectors(ConnectorsCommand),
+    /// Hold a connector library, as a child of a calbridge that runs. Not for people.
+    #[command(hide = true)]
+    PluginChild(PluginChildArgs),
     /// Run a local server that plays Exchange or Planner, for trying and testing.
     #[cfg(feature = "sandbox")]
     #[command(subcommand)]
@@ -266,6 +269,25 @@ pub(crate) struct NewConnectorArgs {
     /// Take calbridge's crates from this checkout, not from the repository.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) core: Option<PathBuf>,
+}
+
+/// Arguments of `plugin-child`.
+#[derive(Debug, Args)]
+pub(crate) struct PluginChildArgs {
+    /// The library.
+    pub(crate) library: PathBuf,
+    /// Its SHA-256.
+    pub(crate) sha256: Option<String>,
+}
+
+impl PluginChildArgs {
+    /// It is carried out before all others: no runtime and no log.
+    pub(crate) fn not_here(&self) -> AppError {
+        AppError::Usage(format!(
+            "{} is held by a process of its own",
+            self.library.display()
+        ))
+    }
 }
 
 /// Arguments of `demo`.

@@ -33,6 +33,9 @@ fn main() -> ExitCode {
             return ExitCode::from(error.exit().code());
         }
     };
+    if let cli::Command::PluginChild(args) = &cli.command {
+        return connectors::child(&args.library, args.sha256.as_deref());
+    }
     let json = cli.global.json;
     let exit = run(cli).unwrap_or_else(|error| {
         output::error(&error, json);
@@ -61,5 +64,6 @@ fn run(cli: cli::Cli) -> Result<Exit, AppError> {
     });
     // What still blocks a thread then is broken off.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    connectors::settle();
     result
 }

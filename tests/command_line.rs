@@ -214,6 +214,7 @@ mod reference {
         let mut own: Vec<(String, String)> = Vec::new();
         for (title, definition) in [
             ("`[[sync]]`", "SyncConfig"),
+            ("`[plugins.NAME]`", "PluginSettings"),
             ("`[state]`", "StateConfig"),
             ("`[log]`", "LogConfig"),
         ] {

@@ -2,15 +2,23 @@
 
 use calbridge_core::connector::{self, Manifest};
 
-use crate::cli::ConnectorsCommand;
+use crate::cli::{ConnectorsCommand, Global};
 use crate::config;
 use crate::error::AppError;
 use crate::exit::Exit;
 use crate::output::{Output, line, table};
 
 use super::new_connector;
+use super::session::Session;
 
-pub(super) fn run(command: ConnectorsCommand, output: Output) -> Result<Exit, AppError> {
+pub(super) fn run(
+    command: ConnectorsCommand,
+    global: &Global,
+    output: Output,
+) -> Result<Exit, AppError> {
+    if !matches!(command, ConnectorsCommand::New(_)) {
+        load_plugins(global)?;
+    }
     match command {
         ConnectorsCommand::List => {
             let manifests: Vec<Manifest> = connector::connectors()
@@ -37,6 +45,16 @@ pub(super) fn run(command: ConnectorsCommand, output: Output) -> Result<Exit, Ap
         },
     }
     Ok(Exit::Success)
+}
+
+/// The libraries of the configuration, if there is one: what is linked in can be told without.
+fn load_plugins(global: &Global) -> Result<(), AppError> {
+    let named = global.config.is_some() || !global.set.is_empty();
+    let sources = Session::sources(global);
+    if named || sources.file.exists() {
+        config::load_plugins(&sources)?;
+    }
+    Ok(())
 }
 
 fn print(schema: &serde_json::Value) -> Result<(), AppError> {

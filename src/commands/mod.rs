@@ -34,7 +34,8 @@ pub(crate) async fn run(cli: Cli, shutdown: CancellationToken) -> Result<Exit, A
     };
     let global = &cli.global;
     match cli.command {
-        Command::Connectors(command) => connectors::run(command, output),
+        Command::Connectors(command) => connectors::run(command, global, output),
+        Command::PluginChild(args) => Err(args.not_here()),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => {
             use crate::config::{LogConfig, LogLevel};

@@ -33,12 +33,7 @@ pub(crate) struct Session {
 impl Session {
     /// Reads the configuration and begins to log.
     pub(crate) fn new(global: &Global, shutdown: CancellationToken) -> Result<Self, AppError> {
-        let sources = Sources {
-            file: global.config.clone().unwrap_or_else(config::default_file),
-            environment: std::env::vars_os().collect(),
-            set: global.set.clone(),
-        };
-        let mut config = config::load(&sources)?;
+        let mut config = config::load(&Self::sources(global))?;
         if let Some(level) = global.log_level {
             config.log.level = level;
         }
@@ -52,6 +47,15 @@ impl Session {
             clock,
             shutdown,
         })
+    }
+
+    /// What the configuration is read from.
+    pub(crate) fn sources(global: &Global) -> Sources {
+        Sources {
+            file: global.config.clone().unwrap_or_else(config::default_file),
+            environment: std::env::vars_os().collect(),
+            set: global.set.clone(),
+        }
     }
 
     /// The syncs that were asked for.

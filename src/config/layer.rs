@@ -13,7 +13,7 @@ use super::mistake::{Mistake, Place, suggest};
 use super::path::{KeyPath, Step};
 
 /// The sections at the root of a configuration.
-pub(crate) const SECTIONS: [&str; 4] = ["connections", "log", "state", "sync"];
+pub(crate) const SECTIONS: [&str; 5] = ["connections", "log", "plugins", "state", "sync"];
 
 const PREFIX: &str = "CALBRIDGE_";
 

@@ -65,6 +65,24 @@ pub(crate) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     }
 }
 
+/// Loads the libraries that a configuration names and looks at nothing else in it. Without a file: none.
+///
+/// # Errors
+/// The files cannot be read, or a library cannot be loaded.
+pub(crate) fn load_plugins(sources: &Sources) -> Result<(), ConfigError> {
+    let (layers, _) = layers(sources)?;
+    let mut reader = Reader {
+        merged: Merged::new(layers)?,
+        mistakes: Vec::new(),
+    };
+    reader.read_plugins();
+    if reader.mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(ConfigError::new(reader.mistakes))
+    }
+}
+
 /// Layers in their order, each with whether its lists are added to those before.
 pub(super) type Layers = Vec<(Layer, bool)>;
 

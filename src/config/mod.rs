@@ -26,7 +26,7 @@ use calbridge_core::store::Retention;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use load::{Sources, default_file, load};
+pub(crate) use load::{Sources, default_file, load, load_plugins};
 use path::KeyPath;
 
 pub(crate) use mistake::{ConfigError, Mistake, Place};

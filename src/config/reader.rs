@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
-use calbridge_core::connector::{self, ConnectorEntry, connectors};
+use calbridge_core::connector::{self, ConnectorEntry};
+use calbridge_core::plugin::host::{LoadError, PluginSettings};
 use figment::providers::Serialized;
 use figment::{Figment, Profile};
 use serde::de::DeserializeOwned;
@@ -15,6 +16,7 @@ use super::mistake::{Mistake, Place, suggest};
 use super::path::{KeyPath, Step};
 use super::validate::{Checker, Found, WRONG_TYPE, allowed};
 use super::{Config, ConnectionConfig, schema};
+use crate::connectors;
 
 /// Reads the parts of a configuration and collects what is wrong with them.
 pub(super) struct Reader {
@@ -41,6 +43,7 @@ impl Reader {
     pub(super) fn read(&mut self, files: Vec<PathBuf>) -> Option<Config> {
         self.check(&KeyPath::default(), schema::root());
         self.control_characters(&mut KeyPath::default(), &self.merged.json.clone());
+        self.plugins();
         let mut connections = BTreeMap::new();
         for name in self.names(&KeyPath::keys(["connections"])) {
             if let Some(connection) = self.connection(&name) {
@@ -79,6 +82,41 @@ impl Reader {
             self.control_characters(path, value);
             path.0.pop();
         }
+    }
+
+    /// Loads the libraries, so that their connectors are there when connections are looked at.
+    fn plugins(&mut self) {
+        for name in self.names(&KeyPath::keys(["plugins"])) {
+            let base = KeyPath::keys(["plugins", &name]);
+            let before = format!("{base}");
+            let wrong = self.mistakes.iter().any(|mistake| {
+                mistake.key == before || mistake.key.starts_with(&format!("{before}."))
+            });
+            let Some(settings) = self.typed::<PluginSettings>(&base) else {
+                continue;
+            };
+            // What is wrong with the settings has been said.
+            if wrong {
+                continue;
+            }
+            if let Err(error) = connectors::load(&settings) {
+                let path = match error {
+                    LoadError::OtherContent { .. } => base.key("sha256"),
+                    LoadError::NameTaken { .. } => base,
+                    _ => base.key("path"),
+                };
+                self.mistake(&path, error.to_string(), None);
+            }
+        }
+    }
+
+    /// Loads the libraries alone, whatever the rest holds.
+    pub(super) fn read_plugins(&mut self) {
+        self.check(&KeyPath::default(), schema::root());
+        let of_plugins =
+            |mistake: &Mistake| mistake.key == "plugins" || mistake.key.starts_with("plugins.");
+        self.mistakes.retain(of_plugins);
+        self.plugins();
     }
 
     pub(super) fn names(&self, path: &KeyPath) -> Vec<String> {
@@ -140,7 +178,10 @@ impl Reader {
             .as_str()?
             .to_owned();
         let Some(entry) = connector::find(&id) else {
-            let ids: Vec<&str> = connectors().iter().map(|entry| entry.id()).collect();
+            let ids: Vec<&str> = connector::connectors()
+                .iter()
+                .map(|entry| entry.id())
+                .collect();
             let path = base.key("connector");
             self.mistake(
                 &path,

@@ -2,6 +2,7 @@
 
 use calbridge_core::connector::connectors;
 use calbridge_core::engine::SyncConfig;
+use calbridge_core::plugin::host::PluginSettings;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
@@ -17,6 +18,8 @@ use super::{LogConfig, StateConfig};
 struct Root {
     /// The connections, each under a name of your choice.
     connections: std::collections::BTreeMap<String, ConnectionRoot>,
+    /// Libraries with further connectors, each under a name of your choice.
+    plugins: std::collections::BTreeMap<String, PluginSettings>,
     /// What is kept in step.
     sync: Vec<SyncConfig>,
     /// Where calbridge remembers what it knows.

@@ -31,6 +31,7 @@ pub use feed::{
 };
 pub use registry::{
     Connector, ConnectorEntry, ForeignConnector, Manifest, NameTaken, connectors, find, register,
+    register_instead,
 };
 pub use write::{
     ApplyReport, AttemptToken, Op, Outcome, Probe, Receipt, SideState, Write, WriteId, WriteOutcome,

@@ -178,11 +178,25 @@ impl ConnectorEntry {
 /// # Errors
 /// [`NameTaken`]: names are unique among the linked and the loaded ones.
 pub fn register(entry: ConnectorEntry) -> Result<&'static ConnectorEntry, NameTaken> {
+    add(entry, false)
+}
+
+/// As [`register`], but the connector stands in for one of the same name that is linked in, if there is one.
+///
+/// # Errors
+/// [`NameTaken`] by another one that was loaded.
+pub fn register_instead(entry: ConnectorEntry) -> Result<&'static ConnectorEntry, NameTaken> {
+    add(entry, true)
+}
+
+fn add(
+    entry: ConnectorEntry,
+    instead_of_linked: bool,
+) -> Result<&'static ConnectorEntry, NameTaken> {
     let mut loaded = LOADED.write().unwrap_or_else(PoisonError::into_inner);
-    let taken = inventory::iter::<ConnectorEntry>
-        .into_iter()
-        .chain(loaded.iter().copied())
-        .any(|known| known.id() == entry.id());
+    let is_it = |known: &ConnectorEntry| known.id() == entry.id();
+    let linked = inventory::iter::<ConnectorEntry>.into_iter().any(is_it);
+    let taken = (linked && !instead_of_linked) || loaded.iter().copied().any(is_it);
     if taken {
         return Err(NameTaken {
             id: entry.id().to_owned(),
@@ -212,8 +226,11 @@ fn parse<C: Connector>(settings: serde_json::Value) -> Result<C::Settings> {
 #[must_use]
 pub fn connectors() -> Vec<&'static ConnectorEntry> {
     let loaded = LOADED.read().unwrap_or_else(PoisonError::into_inner);
+    let replaced =
+        |entry: &&ConnectorEntry| loaded.iter().any(|instead| instead.id() == entry.id());
     let mut entries: Vec<_> = inventory::iter::<ConnectorEntry>
         .into_iter()
+        .filter(|entry| !replaced(entry))
         .chain(loaded.iter().copied())
         .collect();
     entries.sort_by_key(|entry| entry.id());

@@ -121,9 +121,9 @@ async fn storm(connection: &Arc<dyn Connection>, calls: usize, seed: u64) -> usi
                     let patience = match random.below(4) {
                         0 => 0,
                         1 => random.below(50),
-                        _ => random.below(3000),
+                        _ => random.below(1500),
                     };
-                    let asked = ask(&connection, random.below(12));
+                    let asked = ask(&connection, random.below(40));
                     let patience = Duration::from_micros(patience);
                     if tokio::time::timeout(patience, asked).await.is_err() {
                         given_up.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +157,7 @@ async fn try_it(carriage: Carriage) {
         "{carriage:?}: {} calls in {took:.1?}, {given_up} given up, memory {before} -> {after} KiB",
         calls()
     );
-    assert!(given_up > calls() / 5, "{given_up}");
+    assert!(given_up > calls() * 2 / 5, "{given_up}");
     assert!(after < before + 16 * 1024, "{before} -> {after} KiB");
     let begun = Instant::now();
     drop(connection);

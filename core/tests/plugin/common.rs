@@ -128,6 +128,7 @@ impl Files {
             path: self.library(),
             isolation,
             sha256: None,
+            replaces: Vec::new(),
         }
     }
 

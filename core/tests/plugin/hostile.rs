@@ -50,6 +50,7 @@ fn settings(path: &Path, isolation: Isolation) -> PluginSettings {
         path: path.to_owned(),
         isolation,
         sha256: None,
+        replaces: Vec::new(),
     }
 }
 
@@ -214,6 +215,11 @@ fn a_connector_with_a_name_that_is_taken_is_refused() {
     let error = second.register().unwrap_err().to_string();
     assert!(error.contains("`test-guest` already"), "{error}");
     assert!(calbridge_core::connector::find("test-guest").is_some());
+    // Also where it may stand in for one that is linked in: two libraries have one name.
+    let mut settings = files.settings(Isolation::InProcess);
+    settings.replaces = vec!["test-guest".to_owned()];
+    let third = load(&settings, &launcher()).unwrap().remove(0);
+    assert!(third.register().is_err());
 }
 
 async fn fetch(hostile: &LoadedConnector, behave: &str) -> Result<Vec<Result<Event>>> {

@@ -252,6 +252,7 @@ async fn a_library_of_version_1_0_is_loaded_and_understood() {
             path: path.clone(),
             isolation,
             sha256: None,
+            replaces: Vec::new(),
         };
         let older = load(&settings, &launcher()).unwrap().remove(0);
         assert_eq!(older.manifest().version, "1.2.3");

@@ -53,6 +53,10 @@ pub struct PluginSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
     pub sha256: Option<String>,
+    /// Connectors of calbridge itself that those of this library stand in for. A name that is taken is refused
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<String>,
 }
 
 /// Where a library's code runs.
@@ -94,10 +98,16 @@ impl Launcher {
     pub fn this_program<A: Into<OsString>>(
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self, LoadError> {
-        let program = std::env::current_exe().map_err(|error| LoadError::Unreadable {
-            path: PathBuf::from("this program"),
-            reason: error.to_string(),
-        })?;
+        // On Linux this is the running program also when its file was replaced by a newer one meanwhile.
+        let itself = PathBuf::from("/proc/self/exe");
+        let program = if cfg!(target_os = "linux") && itself.exists() {
+            itself
+        } else {
+            std::env::current_exe().map_err(|error| LoadError::Unreadable {
+                path: PathBuf::from("this program"),
+                reason: error.to_string(),
+            })?
+        };
         Ok(Self::new(program, arguments))
     }
 
@@ -219,6 +229,7 @@ pub struct LoadedConnector {
     path: Arc<Path>,
     carrier: Arc<dyn Carrier>,
     manifest: Manifest,
+    replaces: bool,
 }
 
 impl LoadedConnector {
@@ -277,7 +288,12 @@ impl LoadedConnector {
     /// [`LoadError::NameTaken`].
     pub fn register(self) -> Result<&'static ConnectorEntry, LoadError> {
         let path = self.path.to_path_buf();
-        connector::register(ConnectorEntry::foreign(Box::new(self))).map_err(|error: NameTaken| {
+        let register = if self.replaces {
+            connector::register_instead
+        } else {
+            connector::register
+        };
+        register(ConnectorEntry::foreign(Box::new(self))).map_err(|error: NameTaken| {
             LoadError::NameTaken {
                 path,
                 reason: error.to_string(),
@@ -291,8 +307,21 @@ impl ForeignConnector for LoadedConnector {
         self.manifest.clone()
     }
 
+    /// A library that is in trouble now has said in its manifest what it can do.
     fn capabilities(&self, settings: &Value) -> Result<Capabilities> {
-        self.capabilities_with(settings)
+        self.capabilities_with(settings).or_else(|error| {
+            if error.kind == ErrorKind::Config {
+                return Err(error);
+            }
+            tracing::warn!(
+                target: "calbridge::plugin",
+                connector = self.manifest.id,
+                code = error.code,
+                %error,
+                "A connector does not say what it can do with its settings; what its manifest says counts."
+            );
+            Ok(self.manifest.capabilities.clone())
+        })
     }
 
     /// What may pass (a process that crashed, a panic) shows with the first call and is tried again then: the other
@@ -339,6 +368,7 @@ pub fn load(
         .map(|manifest| LoadedConnector {
             path: Arc::clone(&file),
             carrier: Arc::clone(&carrier),
+            replaces: settings.replaces.contains(&manifest.id),
             manifest: manifest.clone(),
         })
         .collect())

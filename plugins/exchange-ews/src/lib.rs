@@ -1,0 +1,3 @@
+//! Exchange over EWS, as a library that calbridge loads.
+
+calbridge_core::plugin_entry!(calbridge_exchange_ews);
