@@ -25,6 +25,7 @@ fn a_measured_day_writes_what_changed_and_asks_once_per_unchanged_calendar() {
         names,
         [
             Some("first"),
+            Some("second"),
             Some("unchanged"),
             Some("day"),
             Some("complete")
@@ -32,10 +33,11 @@ fn a_measured_day_writes_what_changed_and_asks_once_per_unchanged_calendar() {
     );
     assert_eq!(writes(&steps[0]), [Some(660), Some(0), Some(0)]);
     assert_eq!(writes(&steps[1]), [Some(0); 3]);
+    assert_eq!(writes(&steps[2]), [Some(0); 3]);
     // Two of eleven calendars changed, each in three places.
-    assert_eq!(writes(&steps[2]), [Some(2); 3]);
-    assert_eq!(writes(&steps[3]), [Some(0); 3]);
-    assert_eq!(steps[1]["exchange_requests"], 11);
+    assert_eq!(writes(&steps[3]), [Some(2); 3]);
+    assert_eq!(writes(&steps[4]), [Some(0); 3]);
+    assert_eq!(steps[2]["exchange_requests"], 11);
     assert!(
         steps
             .iter()

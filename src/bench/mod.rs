@@ -47,7 +47,8 @@ struct Step {
     memory_kb_per_calendar: f64,
 }
 
-/// Measures a first sync, an unchanged pass, a day of changes, and a complete comparison.
+/// Measures a first sync, the pass after it, which finds that there is nothing to do, one that knows that, a day of
+/// changes, and a complete comparison.
 ///
 /// # Errors
 /// The servers cannot start here, or a sync did not succeed.
@@ -63,7 +64,7 @@ pub(crate) async fn run(
         steps: Vec::new(),
     };
     let town = Town::build(&args).await?;
-    for name in ["first", "unchanged", "day", "complete"] {
+    for name in ["first", "second", "unchanged", "day", "complete"] {
         if shutdown.is_cancelled() {
             return Ok(Exit::Interrupted);
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Deletes, Plan};
+use super::plan::{self, Deletes, Plan};
 use super::unit::{PassError, Unit};
 use super::{Rules, pull};
 use crate::connector::{Error, Op};
@@ -125,6 +125,16 @@ pub(super) async fn plan_and_apply(
     deletes: Deletes,
     report: &mut PassReport,
 ) -> Result<(), PassError> {
+    // A plan is made from what is stored, and from this: while both are the same, it would find nothing to do again.
+    let basis = (deletes == Deletes::Planned).then(|| basis(unit, rules));
+    if let Some(basis) = &basis
+        && unit
+            .store
+            .is_settled(&unit.sync.name, unit.calendar, basis)
+            .await?
+    {
+        return Ok(());
+    }
     for _ in 0..PLANS {
         let mut plan = Plan::make(unit, rules, deletes).await?;
         if plan.confirm(unit, rules).await? {
@@ -136,6 +146,13 @@ pub(super) async fn plan_and_apply(
         report.next = plan.schedule.next;
         report.adopted += plan.note(unit, rules).await?;
         if plan.schedule.due.is_empty() {
+            if let Some(basis) = basis.filter(|_| plan.is_settled()) {
+                let (sync, source) = (&unit.sync.name, unit.source.name());
+                let (fence, round) = (unit.fence, plan.round);
+                unit.store
+                    .settle(fence, sync, source, unit.calendar, round, &basis)
+                    .await?;
+            }
             break;
         }
         let conflicts = plan.apply(unit, rules, report).await?;
@@ -144,6 +161,18 @@ pub(super) async fn plan_and_apply(
         }
     }
     Ok(())
+}
+
+/// All that a plan depends on besides what is stored of the calendar. The rules hold the window, and so the day.
+fn basis(unit: &Unit<'_>, rules: &Rules) -> String {
+    let prints = unit.store.prints();
+    let rules_and_sink = plan::basis(&unit.sync.rules(), unit.sink.version(), &prints);
+    prints.text(&format!(
+        "{} {rules_and_sink} {} {} {rules:?}",
+        env!("CARGO_PKG_VERSION"),
+        unit.source.name(),
+        unit.withdrawn,
+    ))
 }
 
 /// Whether the views are those of a round that ended well.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::connector::{Op, SinkCapabilities};
 use crate::model::{EventTime, SideRef};
-use crate::store::{DecisionRecord, NewRow, RowCommit};
+use crate::store::{DecisionRecord, NewRow, Round, RowCommit, SourceState};
 
 /// One write that a plan comes to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,8 @@ pub(super) async fn plan_stored(
         .store
         .rows(&unit.sync.name, unit.source.name(), unit.calendar)
         .await?;
-    let plan = Plan::of(unit, rules, Deletes::Planned, found.rows).await?;
+    let state = source_state(unit).await?;
+    let plan = Plan::of(unit, rules, Deletes::Planned, found.rows, &state).await?;
     Ok(plan.writes())
 }
 
@@ -80,6 +81,8 @@ pub(super) struct Plan {
     pub(super) schedule: Schedule,
     pub(super) prints: Fingerprinter,
     pub(super) basis: String,
+    /// The source's newest round, whose views it was made from.
+    pub(super) round: Option<Round>,
 }
 
 impl Plan {
@@ -88,12 +91,13 @@ impl Plan {
         rules: &Rules,
         deletes: Deletes,
     ) -> Result<Self, PassError> {
-        let rows = {
+        let (rows, state) = {
             // Not in the middle of another sync's round over the same calendar.
             let _alone = unit.source.round_of(unit.calendar).await;
-            linked_rows(unit, sink_capabilities(unit)?).await?
+            let state = source_state(unit).await?;
+            (linked_rows(unit, sink_capabilities(unit)?).await?, state)
         };
-        Self::of(unit, rules, deletes, rows).await
+        Self::of(unit, rules, deletes, rows, &state).await
     }
 
     /// The plan over these rows.
@@ -102,17 +106,14 @@ impl Plan {
         rules: &Rules,
         deletes: Deletes,
         mut rows: Vec<Row>,
+        state: &SourceState,
     ) -> Result<Self, PassError> {
         let sink = sink_capabilities(unit)?;
         let prints = unit.store.prints();
         let basis = basis(&unit.sync.rules(), unit.sink.version(), &prints);
         let now = unit.clock.now();
-        let state = unit
-            .store
-            .source_state(unit.source.name(), unit.calendar)
-            .await?;
         for row in &mut rows {
-            if !unit.withdrawn && guard::is_confirmed(row, &state) {
+            if !unit.withdrawn && guard::is_confirmed(row, state) {
                 row.approved = Some(now);
             }
         }
@@ -149,7 +150,24 @@ impl Plan {
             schedule,
             prints,
             basis,
+            round: state.round,
         })
+    }
+
+    /// Whether there is nothing to do, nothing waits, and nothing was left undone that a plan tomorrow, or an hour later,
+    /// would do.
+    pub(super) fn is_settled(&self) -> bool {
+        self.schedule == Schedule::default()
+            && self.decisions.iter().all(|decision| {
+                decision.intent == Intent::Nothing
+                    && !matches!(
+                        decision.reason,
+                        Reason::Refused
+                            | Reason::FateUnknown
+                            | Reason::SourceUnclear
+                            | Reason::ClockUnclear
+                    )
+            })
     }
 
     /// How many events a write of which was refused for good, and is still what should be.
@@ -302,6 +320,11 @@ impl Plan {
             ..RowCommit::default()
         }
     }
+}
+
+async fn source_state(unit: &Unit<'_>) -> Result<SourceState, PassError> {
+    let state = unit.store.source_state(unit.source.name(), unit.calendar);
+    Ok(state.await?)
 }
 
 /// Whether it is known what became of the row's last attempt.

@@ -216,6 +216,8 @@ pub enum RosterChange {
 /// What is known of a source's calendar.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SourceState {
+    /// The newest round; none: it was never read.
+    pub round: Option<Round>,
     /// Where the last feed ended.
     pub cursor: Option<Cursor>,
     /// What the cursor is bound to: connector version, fields. Another binding makes it void.
@@ -524,6 +526,27 @@ pub trait Store: Send + Sync {
 
     /// Stores changes of rows; answers the ids of the new rows, in order.
     async fn commit_rows(&self, fence: Fence, commit: RowCommit) -> StoreResult<Vec<LinkId>>;
+
+    /// Whether a plan that was made from `basis`, and from what is stored of a calendar, found nothing to do, and nothing
+    /// of the calendar was written since.
+    async fn is_settled(
+        &self,
+        sync: &str,
+        calendar: CalendarId,
+        basis: &str,
+    ) -> StoreResult<bool>;
+
+    /// Notes that such a plan found nothing to do, unless the source was read again after `round`, which the plan was
+    /// made from. The caller must be the only one who changes rows of the calendar.
+    async fn settle(
+        &self,
+        fence: Fence,
+        sync: &str,
+        connection: &str,
+        calendar: CalendarId,
+        round: Option<Round>,
+        basis: &str,
+    ) -> StoreResult<()>;
 
     /// The units of a calendar whose records were deleted since an instant.
     async fn deleted_units(

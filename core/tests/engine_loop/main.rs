@@ -14,6 +14,7 @@ mod reading;
 mod rosters;
 mod scripted;
 mod service;
+mod settling;
 mod systems;
 mod timetable;
 mod unanswered;

@@ -17,5 +17,6 @@ mod retention;
 mod roster;
 mod rounds;
 mod rows;
+mod settled;
 mod speed;
 mod support;

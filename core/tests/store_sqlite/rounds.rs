@@ -454,6 +454,7 @@ async fn cursor_binding_and_coverage_are_kept() {
     end.covered = covered.clone();
     it.finish(end).await;
     let known = SourceState {
+        round: Some(round),
         cursor: Some(Cursor("c1".to_owned())),
         binding: "b1".to_owned(),
         covered,
@@ -474,6 +475,7 @@ async fn cursor_binding_and_coverage_are_kept() {
     assert_eq!(
         state().await.unwrap(),
         SourceState {
+            round: Some(round),
             cursor: Some(Cursor("c2".to_owned())),
             finished: Some(instant("2026-03-02T13:00:00Z")),
             ..known

@@ -17,6 +17,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0002_attempt_ticket.sql"),
     include_str!("migrations/0003_operators.sql"),
     include_str!("migrations/0004_connections.sql"),
+    include_str!("migrations/0005_settled.sql"),
 ];
 
 /// Brings the file to the newest format.

@@ -348,6 +348,38 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn is_settled(
+        &self,
+        sync: &str,
+        calendar: CalendarId,
+        basis: &str,
+    ) -> StoreResult<bool> {
+        let (sync, basis) = (sync.to_owned(), basis.to_owned());
+        self.read(move |transaction| roster::is_settled(transaction, &sync, calendar, &basis))
+            .await
+    }
+
+    async fn settle(
+        &self,
+        fence: Fence,
+        sync: &str,
+        connection: &str,
+        calendar: CalendarId,
+        round: Option<Round>,
+        basis: &str,
+    ) -> StoreResult<()> {
+        let (sync, connection) = (sync.to_owned(), connection.to_owned());
+        let basis = basis.to_owned();
+        self.write(fence, move |transaction| {
+            let state = round::state(transaction, &connection, calendar)?;
+            if state.round == round {
+                roster::settle(transaction, &sync, calendar, &basis)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn deleted_units(
         &self,
         sync: &str,

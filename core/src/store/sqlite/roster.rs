@@ -275,3 +275,28 @@ pub(super) fn retire(
         ])?;
     Ok(())
 }
+
+pub(super) fn is_settled(
+    transaction: &Transaction<'_>,
+    sync: &str,
+    calendar: CalendarId,
+    basis: &str,
+) -> Work<bool> {
+    Ok(transaction
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM member WHERE sync = ?1 AND calendar = ?2 AND settled = ?3)",
+        )?
+        .query_row(params![sync, calendar.0, basis], |row| row.get(0))?)
+}
+
+pub(super) fn settle(
+    transaction: &Transaction<'_>,
+    sync: &str,
+    calendar: CalendarId,
+    basis: &str,
+) -> Work<()> {
+    transaction
+        .prepare_cached("UPDATE member SET settled = ?3 WHERE sync = ?1 AND calendar = ?2")?
+        .execute(params![sync, calendar.0, basis])?;
+    Ok(())
+}

@@ -53,7 +53,7 @@ pub(super) fn state(
 ) -> Work<SourceState> {
     Ok(transaction
         .prepare_cached(
-            "SELECT cursor, binding, covered, finished, full, unreadable, folder_since FROM source
+            "SELECT cursor, binding, covered, finished, full, unreadable, folder_since, round FROM source
               WHERE connection = ?1 AND calendar = ?2",
         )?
         .query_row(params![connection, calendar.0], |row| {
@@ -65,6 +65,7 @@ pub(super) fn state(
                 full: read_at_opt(row, 4)?,
                 unreadable: row.get(5)?,
                 folder_since: read_at_opt(row, 6)?,
+                round: Some(Round(row.get(7)?)),
             })
         })
         .optional()?
