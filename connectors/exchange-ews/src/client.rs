@@ -6,7 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use calbridge_core::connector::{Context, Error, ErrorKind, Result, Scope};
 use calbridge_core::http::{
-    Cause, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFailure, HttpResponse, header,
+    Cause, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFailure, HttpResponse, StatusCode,
+    header,
 };
 use calbridge_core::model::Address;
 use jiff::Timestamp;
@@ -31,6 +32,20 @@ pub(crate) struct ServerFacts {
     pub(crate) version: Option<ServerVersion>,
     /// The `Date` header.
     pub(crate) clock: Option<Timestamp>,
+    /// The mailbox server that the request was led to, as the front tells it.
+    pub(crate) back_end: Option<String>,
+    /// The value of the cookie that leads there again (`X-BackEndOverrideCookie`).
+    pub(crate) cookie: Option<String>,
+}
+
+/// How requests reach the mailbox server that keeps a subscription (EWS, "Maintain affinity between a group of
+/// subscriptions and the Mailbox server").
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Affinity<'a> {
+    /// The mailbox whose server it is.
+    pub(crate) anchor: &'a Address,
+    /// What that server said to remember.
+    pub(crate) cookie: Option<&'a str>,
 }
 
 /// What came of a request, for checks: the facts also where the request failed.
@@ -48,6 +63,8 @@ pub(crate) struct Client {
     settings: Settings,
     context: Context,
     http: Mutex<HttpClient>,
+    /// For answers that are read as they come.
+    streams: reqwest::Client,
     sign_in: SignIn,
 }
 
@@ -56,10 +73,12 @@ impl Client {
     /// `Config`.
     pub(crate) fn new(settings: Settings, context: Context) -> Result<Self> {
         let http = HttpClient::build(&settings.http, None, &context)?;
+        let streams = crate::watch::http_client(&settings.http, &context)?;
         Ok(Self {
             settings,
             context,
             http: Mutex::new(http),
+            streams,
             sign_in: SignIn::default(),
         })
     }
@@ -94,12 +113,20 @@ impl Client {
         mailbox: Option<&Address>,
         body: &Body,
     ) -> Result<Exchanged> {
-        let acting = match (self.settings.access, mailbox) {
-            (Access::Impersonation, Some(mailbox)) => {
-                Acting::Impersonating(mailbox.as_str().to_owned())
-            }
-            _ => Acting::Itself,
-        };
+        self.ask(mailbox, None, body).await
+    }
+
+    /// As [`exchange`](Self::exchange), to the server that keeps a subscription.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn ask(
+        &self,
+        mailbox: Option<&Address>,
+        affinity: Option<Affinity<'_>>,
+        body: &Body,
+    ) -> Result<Exchanged> {
+        let acting = self.acting(mailbox);
         let authorization = self.authorization()?;
         let now = self.context.clock.now();
         let pass = match mailbox {
@@ -107,19 +134,19 @@ impl Client {
             // An operator's check.
             None => self.sign_in.pass_anyway(authorization.as_bytes(), now),
         };
-        let headers = headers(mailbox, authorization);
+        let headers = headers(mailbox, affinity, authorization);
         let document = soap::envelope(&acting, &body.xml);
         let http = self.http();
         let answer = http
             .post(&self.settings.url, headers, document.into_bytes())
             .await
             .map_err(|failure| narrowed(failure, mailbox.is_some()));
-        pass.used(match &answer {
-            Ok(answer) if answer.status.as_u16() == 401 => Some(false),
-            // SOAP faults come with 500.
-            Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 500 => Some(true),
-            _ => None,
-        });
+        pass.used(
+            answer
+                .as_ref()
+                .ok()
+                .and_then(|answer| let_in(answer.status)),
+        );
         let answer = answer?;
         tracing::debug!(
             operation = body.operation,
@@ -128,6 +155,90 @@ impl Client {
             "EWS answered."
         );
         Ok(self.read(body.operation, &answer))
+    }
+
+    /// Whom a request for a mailbox acts for.
+    fn acting(&self, mailbox: Option<&Address>) -> Acting {
+        match (self.settings.access, mailbox) {
+            (Access::Impersonation, Some(mailbox)) => {
+                Acting::Impersonating(mailbox.as_str().to_owned())
+            }
+            _ => Acting::Itself,
+        }
+    }
+
+    /// Sends a request whose answer is read as it comes.
+    ///
+    /// # Errors
+    /// There was no answer, or one that is complete and no stream: an error.
+    pub(crate) async fn open_stream(
+        &self,
+        mailbox: &Address,
+        affinity: Affinity<'_>,
+        body: &Body,
+    ) -> Result<reqwest::Response> {
+        let authorization = self.authorization()?;
+        let now = self.context.clock.now();
+        let pass = self.sign_in.pass(authorization.as_bytes(), now).await?;
+        let mut headers = headers(Some(mailbox), Some(affinity), authorization);
+        // What is compressed may wait in a buffer.
+        headers.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+        let answer = self
+            .streams
+            .post(self.settings.url.clone())
+            .headers(headers)
+            .body(soap::envelope(&self.acting(Some(mailbox)), &body.xml))
+            .send()
+            .await;
+        pass.used(answer.as_ref().ok().and_then(|one| let_in(one.status())));
+        let mut answer = answer.map_err(|_| no_stream())?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let mut whole = HttpResponse {
+            status: answer.status(),
+            headers: answer.headers().clone(),
+            body: Vec::new(),
+        };
+        while let Ok(Some(piece)) = answer.chunk().await {
+            if whole.body.len() + piece.len() > LARGEST_REFUSAL {
+                break;
+            }
+            whole.body.extend_from_slice(&piece);
+        }
+        Err(match self.read(body.operation, &whole).reply {
+            Err(error) => error,
+            Ok(_) => WireError::WrongOperation.of(body.operation),
+        })
+    }
+
+    /// The messages of one envelope of a stream.
+    ///
+    /// # Errors
+    /// The fault that it is; `Protocol` where it is no answer to GetStreamingEvents.
+    pub(crate) fn read_envelope(&self, document: &str) -> Result<Vec<Message>> {
+        const OPERATION: &str = "GetStreamingEvents";
+        let envelope = soap::read(document, response::read).map_err(|error| error.of(OPERATION))?;
+        match envelope.body {
+            Ok((name, messages)) if name.strip_suffix("Response") == Some(OPERATION) => {
+                Ok(messages)
+            }
+            Ok(_) => Err(WireError::WrongOperation.of(OPERATION)),
+            Err(fault) => Err(of_fault(OPERATION, &fault, self.charged())),
+        }
+    }
+
+    /// The time, for what differs from one attempt to the next.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.context.clock.now()
+    }
+
+    /// Cancelled when the program stops.
+    pub(crate) async fn stopped(&self) {
+        self.context.shutdown.cancelled().await;
     }
 
     fn http(&self) -> HttpClient {
@@ -170,6 +281,8 @@ impl Client {
         let mut facts = ServerFacts {
             version: None,
             clock: answer.date(),
+            back_end: back_end(answer),
+            cookie: affinity_cookie(answer),
         };
         let status = answer.status.as_u16();
         let signed_in = !matches!(status, 401 | 403 | 407);
@@ -294,7 +407,56 @@ impl Client {
     }
 }
 
-fn headers(mailbox: Option<&Address>, authorization: HeaderValue) -> HeaderMap {
+/// The largest refusal of a stream that is read, in bytes.
+const LARGEST_REFUSAL: usize = 1024 * 1024;
+/// The cookie that leads to the server of a subscription.
+const OVERRIDE_COOKIE: &str = "X-BackEndOverrideCookie";
+
+/// Whether the server let the account in.
+fn let_in(status: StatusCode) -> Option<bool> {
+    match status.as_u16() {
+        401 => Some(false),
+        // SOAP faults come with 500.
+        200..=299 | 500 => Some(true),
+        _ => None,
+    }
+}
+
+/// A stream could not be opened, or broke.
+pub(crate) fn no_stream() -> Error {
+    Error::new(
+        ErrorKind::Transient,
+        Scope::Connection,
+        "ews.stream",
+        "the stream of notifications broke or could not be opened; it is opened again, and calendars are polled meanwhile. If this goes on, look for a proxy or firewall that ends long connections",
+    )
+}
+
+/// The server that a front led the request to. Without autodiscover it is what tells which mailboxes belong together.
+fn back_end(answer: &HttpResponse) -> Option<String> {
+    ["x-calculatedbetarget", "x-backendserver", "x-beserver"]
+        .iter()
+        .find_map(|name| answer.header(name))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !name.is_empty())
+}
+
+fn affinity_cookie(answer: &HttpResponse) -> Option<String> {
+    answer
+        .headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .filter_map(|text| text.split(';').next()?.trim().split_once('='))
+        .find(|(name, value)| name.eq_ignore_ascii_case(OVERRIDE_COOKIE) && !value.is_empty())
+        .map(|(_, value)| value.to_owned())
+}
+
+fn headers(
+    mailbox: Option<&Address>,
+    affinity: Option<Affinity<'_>>,
+    authorization: HeaderValue,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
@@ -302,10 +464,22 @@ fn headers(mailbox: Option<&Address>, authorization: HeaderValue) -> HeaderMap {
     );
     headers.insert(header::ACCEPT, HeaderValue::from_static("text/xml"));
     headers.insert(header::AUTHORIZATION, authorization);
-    if let Some(mailbox) = mailbox
-        && let Ok(value) = HeaderValue::from_str(mailbox.as_str())
+    if let Some(anchor) = affinity.map(|affinity| affinity.anchor).or(mailbox)
+        && let Ok(value) = HeaderValue::from_str(anchor.as_str())
     {
         headers.insert(HeaderName::from_static("x-anchormailbox"), value);
+    }
+    if let Some(affinity) = affinity {
+        headers.insert(
+            HeaderName::from_static("x-preferserveraffinity"),
+            HeaderValue::from_static("true"),
+        );
+        let cookie = affinity
+            .cookie
+            .and_then(|value| HeaderValue::from_str(&format!("{OVERRIDE_COOKIE}={value}")).ok());
+        if let Some(cookie) = cookie {
+            headers.insert(header::COOKIE, cookie);
+        }
     }
     headers
 }

@@ -35,6 +35,12 @@ pub struct Settings {
     /// days of such events are rounded to the nearest midnight in UTC.
     #[serde(default)]
     pub home_zone: Option<String>,
+    /// Whether Exchange tells of changes when they happen. `auto` (default): by a stream of notifications; where
+    /// streams do not work (a proxy that holds answers back), by asking for events every minute; calendars for which
+    /// neither works are read at the sync's interval, as all are from time to time in any case. `off`: at the
+    /// interval only.
+    #[serde(default)]
+    pub notifications: Notifications,
     /// Extra certificate authorities, proxy, TLS backend, timeouts, limits.
     #[serde(default)]
     pub http: HttpSettings,
@@ -113,6 +119,17 @@ pub enum Access {
     Impersonation,
     /// The account's own, as delegate of each mailbox.
     Delegate,
+}
+
+/// Whether Exchange tells of changes when they happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notifications {
+    /// By streams or by asking for events, whichever works.
+    #[default]
+    Auto,
+    /// Not at all.
+    Off,
 }
 
 fn default_max_in_flight() -> usize {

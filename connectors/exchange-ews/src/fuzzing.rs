@@ -9,6 +9,7 @@ use crate::map::{Doubts, Mapper};
 use crate::response::{self, Item, Message};
 use crate::series::{Series, split_occurrence_id};
 use crate::soap;
+use crate::watch::{MAX_DOCUMENT, Splitter};
 use crate::zones::Zones;
 
 /// Reads an answer and makes events of all items in it, both as listed by a server that expands series and as
@@ -67,6 +68,46 @@ pub fn answer(body: &[u8]) {
             }
         }
     }
+}
+
+/// Cuts a stream into envelopes, as it comes whole and in pieces of the sizes that its first bytes say, and reads them.
+///
+/// # Panics
+/// If the sizes of the pieces change what is found, or if more is kept than a document may have.
+pub fn stream(body: &[u8]) {
+    let (sizes, body) = body.split_at(body.len().min(3));
+    let whole = cut(body, &[body.len().max(1)]);
+    for document in whole.iter().flatten() {
+        if let Ok(envelope) = soap::read(document, response::read)
+            && let Ok((_, messages)) = envelope.body
+        {
+            let told = messages.iter().flat_map(|message| &message.notifications);
+            let _ = told.map(|one| one.events).sum::<usize>();
+        }
+    }
+    let sizes: Vec<usize> = sizes.iter().map(|size| usize::from(*size) + 1).collect();
+    if !sizes.is_empty() {
+        assert_eq!(cut(body, &sizes), whole, "the sizes of pieces matter");
+    }
+}
+
+/// The documents; none where the body cannot be cut to its end.
+fn cut(body: &[u8], sizes: &[usize]) -> Option<Vec<String>> {
+    let mut splitter = Splitter::bounded(MAX_DOCUMENT);
+    let mut found = Vec::new();
+    let mut rest = body;
+    let mut sizes = sizes.iter().cycle();
+    while !rest.is_empty() {
+        let size = sizes.next().copied().unwrap_or(1).min(rest.len());
+        let (piece, after) = rest.split_at(size);
+        rest = after;
+        match splitter.push(piece) {
+            Ok(documents) => found.extend(documents),
+            Err(_) => return None,
+        }
+    }
+    assert!(splitter.kept() <= body.len().min(MAX_DOCUMENT));
+    Some(found)
 }
 
 fn items_of(message: Message) -> Vec<Item> {

@@ -83,6 +83,7 @@ mod signin;
 mod soap;
 mod source;
 mod walk;
+mod watch;
 mod window;
 mod xml;
 mod zones;
@@ -94,7 +95,7 @@ use calbridge_core::connector::{
 };
 use calbridge_core::model::Field;
 
-pub use config::{Access, Auth, Settings};
+pub use config::{Access, Auth, Notifications, Settings};
 pub use source::Exchange;
 
 /// The connector `exchange-ews`.
@@ -109,11 +110,11 @@ impl Connector for ExchangeEws {
     type Settings = Settings;
 
     fn capabilities() -> Capabilities {
-        capabilities(10)
+        capabilities(10, Notifications::default())
     }
 
     fn capabilities_with(settings: &Settings) -> Capabilities {
-        capabilities(settings.max_in_flight)
+        capabilities(settings.max_in_flight, settings.notifications)
     }
 
     fn open(settings: Settings, context: Context) -> Result<Arc<dyn Connection>> {
@@ -121,13 +122,13 @@ impl Connector for ExchangeEws {
     }
 }
 
-fn capabilities(max_in_flight: usize) -> Capabilities {
+fn capabilities(max_in_flight: usize, notifications: Notifications) -> Capabilities {
     Capabilities {
         roster: false,
         source: Some(SourceCapabilities {
             incremental: true,
             deletions: true,
-            watch: false,
+            watch: notifications != Notifications::Off,
             own_write_delay_ms: 0,
             fields: [
                 Field::Time,
@@ -166,11 +167,12 @@ mod tests {
             "max_in_flight",
             "batch",
             "home_zone",
+            "notifications",
             "http",
         ] {
             assert!(properties[name]["description"].is_string(), "{name}");
         }
-        assert_eq!(properties.len(), 7);
+        assert_eq!(properties.len(), 8);
         assert!(
             !manifest.settings.to_string().contains("ntlm"),
             "named in the error alone"

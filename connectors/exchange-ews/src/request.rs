@@ -223,6 +223,72 @@ pub(crate) fn get_items(ids: &[String], properties: &Properties) -> Body {
     }
 }
 
+/// What is subscribed to: everything that can happen to what a calendar holds. FreeBusyChangedEvent would add noise
+/// and nothing else.
+const EVENT_TYPES: &str = "<t:EventTypes><t:EventType>CopiedEvent</t:EventType><t:EventType>CreatedEvent</t:EventType><t:EventType>DeletedEvent</t:EventType><t:EventType>ModifiedEvent</t:EventType><t:EventType>MovedEvent</t:EventType></t:EventTypes>";
+
+/// Subscribe, for a stream.
+pub(crate) fn subscribe_streaming(folder: &FolderTarget) -> Body {
+    Body {
+        operation: "Subscribe",
+        xml: format!(
+            "<m:Subscribe><m:StreamingSubscriptionRequest><t:FolderIds>{}</t:FolderIds>{EVENT_TYPES}</m:StreamingSubscriptionRequest></m:Subscribe>",
+            folder.xml()
+        ),
+    }
+}
+
+/// Subscribe, for pulling. The subscription expires if nothing is pulled for so many minutes.
+pub(crate) fn subscribe_pull(folder: &FolderTarget, minutes: u32) -> Body {
+    Body {
+        operation: "Subscribe",
+        xml: format!(
+            "<m:Subscribe><m:PullSubscriptionRequest><t:FolderIds>{}</t:FolderIds>{EVENT_TYPES}<t:Timeout>{minutes}</t:Timeout></m:PullSubscriptionRequest></m:Subscribe>",
+            folder.xml()
+        ),
+    }
+}
+
+/// Unsubscribe.
+pub(crate) fn unsubscribe(subscription: &str) -> Body {
+    Body {
+        operation: "Unsubscribe",
+        xml: format!(
+            "<m:Unsubscribe><m:SubscriptionId>{}</m:SubscriptionId></m:Unsubscribe>",
+            escape(subscription)
+        ),
+    }
+}
+
+/// GetEvents: what a pull subscription has to tell.
+pub(crate) fn get_events(subscription: &str, watermark: &str) -> Body {
+    Body {
+        operation: "GetEvents",
+        xml: format!(
+            "<m:GetEvents><m:SubscriptionId>{}</m:SubscriptionId><m:Watermark>{}</m:Watermark></m:GetEvents>",
+            escape(subscription),
+            escape(watermark)
+        ),
+    }
+}
+
+/// GetStreamingEvents: a stream of what subscriptions have to tell, for so many minutes, 1 to 30.
+pub(crate) fn get_streaming_events<'a>(
+    subscriptions: impl IntoIterator<Item = &'a str>,
+    minutes: u32,
+) -> Body {
+    let mut ids = String::new();
+    for id in subscriptions {
+        let _ = write!(ids, "<t:SubscriptionId>{}</t:SubscriptionId>", escape(id));
+    }
+    Body {
+        operation: "GetStreamingEvents",
+        xml: format!(
+            "<m:GetStreamingEvents><m:SubscriptionIds>{ids}</m:SubscriptionIds><m:ConnectionTimeout>{minutes}</m:ConnectionTimeout></m:GetStreamingEvents>"
+        ),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -306,6 +372,14 @@ mod tests {
             sync_folder_items("AQMkFolder=", None),
             sync_folder_items("AQMkFolder=", Some("H4sIAAA=")),
             latest("AQMkFolder=", 250),
+            subscribe_streaming(&FolderTarget::Primary { mailbox: None }),
+            subscribe_streaming(&FolderTarget::Primary {
+                mailbox: Some("anna@kommune.example".to_owned()),
+            }),
+            subscribe_pull(&FolderTarget::Id("AQMkFolder=".to_owned()), 15),
+            unsubscribe("JwBle&="),
+            get_events("JwBle=", "AQAA="),
+            get_streaming_events(["JwBle=", "JwBlf="], 29),
         ];
         for fields in &fields {
             bodies.extend([

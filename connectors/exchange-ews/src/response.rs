@@ -5,6 +5,7 @@
 //! the item's zone and is worked out in `map`.
 
 mod item;
+mod notice;
 mod recurrence;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -17,6 +18,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 
 use self::item::{item, take_id};
+pub(crate) use self::notice::Notification;
+use self::notice::{notification, subscription_ids};
 use self::values::{boolean, trimmed};
 use crate::error::WireError;
 use crate::recurrence::Recurrence;
@@ -52,6 +55,15 @@ pub(crate) struct Message {
     pub(crate) listing: bool,
     /// `IndexedPagingOffset`: where the next page begins.
     pub(crate) next_offset: Option<u32>,
+    /// The new subscription.
+    pub(crate) subscription: Option<String>,
+    /// Where a new pull subscription begins.
+    pub(crate) watermark: Option<String>,
+    pub(crate) notifications: Vec<Notification>,
+    /// The subscriptions that an error is about (`ErrorSubscriptionIds`).
+    pub(crate) lost: Vec<String>,
+    /// `ConnectionStatus`: whether the stream ends with this message.
+    pub(crate) closed: bool,
 }
 
 impl Message {
@@ -243,6 +255,17 @@ fn message(pull: &mut Pull<'_>, open: &Open) -> Result<Message, WireError> {
                 Ok(())
             })?,
             "Items" => read_items(pull, &mut message.items)?,
+            "SubscriptionId" => message.subscription = Some(trimmed(pull)?),
+            "Watermark" => message.watermark = Some(trimmed(pull)?),
+            "Notification" => message.notifications.push(notification(pull)?),
+            "Notifications" => pull.children::<WireError>(|pull, open| {
+                if open.name == "Notification" {
+                    message.notifications.push(notification(pull)?);
+                }
+                Ok(())
+            })?,
+            "ErrorSubscriptionIds" => message.lost = subscription_ids(pull)?,
+            "ConnectionStatus" => message.closed = trimmed(pull)? == "Closed",
             "SyncState" => message.sync_state = Some(trimmed(pull)?),
             "IncludesLastItemInRange" => {
                 message.includes_last = Some(boolean(&trimmed(pull)?, "IncludesLastItemInRange")?);

@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use calbridge_core::connector::{
     CalendarSource, ChangeFeed, ChangesRequest, CheckReport, CheckScope, Connection, Context,
-    Error, ErrorKind, Result, Scope,
+    Error, ErrorKind, HintFeed, Result, Scope,
 };
 use calbridge_core::model::{CalendarRef, Event, FieldSet, ItemRef};
 
 use crate::client::Client;
-use crate::config::{Access, Settings};
+use crate::config::{Access, Notifications, Settings};
 use crate::feed::Feed;
 use crate::pending::Pending;
 use crate::request::FolderTarget;
+use crate::watch::{Tempo, Watch};
 use crate::zones::Zones;
 
 /// Whether CalendarView expands series on this server.
@@ -47,6 +48,8 @@ pub(crate) struct Inner {
     fields: Mutex<HashMap<CalendarRef, FieldSet>>,
     /// What readings that were broken off had found out.
     pub(crate) pending: Pending,
+    /// Times and sizes of watches.
+    pub(crate) tempo: Tempo,
 }
 
 impl Inner {
@@ -99,6 +102,14 @@ impl Exchange {
     /// # Errors
     /// `Config`.
     pub(crate) fn open(settings: Settings, context: Context) -> Result<Self> {
+        Self::open_with(settings, context, Tempo::default())
+    }
+
+    /// As [`open`](Self::open), with other times for watches.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub(crate) fn open_with(settings: Settings, context: Context, tempo: Tempo) -> Result<Self> {
         settings.check()?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -108,6 +119,7 @@ impl Exchange {
                 fields: Mutex::default(),
                 pending: Pending::default(),
                 client: Client::new(settings, context)?,
+                tempo,
             }),
         })
     }
@@ -135,6 +147,15 @@ impl CalendarSource for Exchange {
     async fn fetch(&self, calendar: &CalendarRef, items: &[ItemRef]) -> Result<Vec<Result<Event>>> {
         let fields = self.inner.fields_of(calendar);
         self.inner.fetch(calendar, items, &fields).await
+    }
+
+    async fn watch(&self, calendars: &[CalendarRef]) -> Result<Box<dyn HintFeed>> {
+        match self.inner.client.settings().notifications {
+            Notifications::Auto => Ok(Box::new(Watch::begin(Arc::clone(&self.inner), calendars))),
+            Notifications::Off => Err(Error::unsupported(
+                "watch, because `notifications` is `off`",
+            )),
+        }
     }
 }
 

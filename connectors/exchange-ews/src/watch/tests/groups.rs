@@ -1,0 +1,179 @@
+//! Which calendars share a stream.
+
+use super::*;
+
+fn many(exchange: &ExchangeSandbox, count: usize) -> Vec<String> {
+    let addresses: Vec<String> = (0..count)
+        .map(|number| format!("person{number:04}@kommune.example"))
+        .collect();
+    for address in &addresses {
+        exchange.add_person("Somebody", address).unwrap();
+    }
+    addresses
+}
+
+fn borrowed(addresses: &[String]) -> Vec<&str> {
+    addresses.iter().map(String::as_str).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k131_four_hundred_and_ten_mailboxes_share_three_streams_of_two_hundred_at_most() {
+    let bench = Bench::with(
+        options(),
+        Tempo {
+            gather: Duration::from_secs(60),
+            ..tempo()
+        },
+        "impersonation",
+    )
+    .await;
+    let people = many(&bench.exchange, 410);
+    let all = borrowed(&people);
+    let mut feed = bench.watch(&all).await;
+    assert_eq!(bench.exchange.watched(), (410, 3));
+    for address in [all[0], all[199], all[200], all[409]] {
+        bench.add(address);
+        feed.news(&[address]).await;
+    }
+    let mut sizes: Vec<usize> = bench
+        .calls("GetStreamingEvents")
+        .iter()
+        .map(|call| call.detail.subscriptions)
+        .collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [10, 200, 200]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k132_what_exceeds_the_budget_of_streams_is_pulled() {
+    let small = Tempo {
+        group: 2,
+        gather: Duration::from_secs(60),
+        ..tempo()
+    };
+    let people: Vec<String> = (0..9)
+        .map(|number| format!("person{number:04}@kommune.example"))
+        .collect();
+    let mut server = profile(Profile::Exchange2013);
+    for account in &mut server.accounts {
+        account.rights = people
+            .iter()
+            .map(|address| (address.clone(), Right::Reviewer))
+            .collect();
+    }
+    // As a delegate all streams are charged to the account, of which Exchange 2013 takes three.
+    let bench = Bench::with(server, small, "delegate").await;
+    many(&bench.exchange, 9);
+    let all = borrowed(&people);
+    let mut feed = bench.watch(&all).await;
+    assert_eq!(bench.exchange.watched(), (9, 3));
+    for address in &all {
+        bench.add(address);
+    }
+    feed.news(&all).await;
+    let refused = bench
+        .calls("GetStreamingEvents")
+        .iter()
+        .filter(|call| {
+            call.detail
+                .codes
+                .contains(&"ErrorExceededConnectionCount".to_owned())
+        })
+        .count();
+    assert_eq!(refused, 0, "the limit is known");
+    assert!(bench.calls("GetEvents").len() >= 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_streams_that_was_not_known_is_found_out() {
+    let mut server = options();
+    server.notifications.max_streams = Some(1);
+    let small = Tempo {
+        group: 1,
+        ..tempo()
+    };
+    let bench = Bench::with(server, small, "delegate").await;
+    let mut feed = bench.watch(&[ANNA, BO]).await;
+    assert_eq!(bench.exchange.watched(), (2, 1));
+    bench.add(ANNA);
+    bench.add(BO);
+    feed.news(&[ANNA, BO]).await;
+}
+
+#[tokio::test]
+async fn k134_mailboxes_of_two_servers_never_share_a_stream() {
+    let bench = Bench::start().await;
+    bench.exchange.move_to_server(BO, 2).unwrap();
+    let mut feed = bench.watch(&[ANNA, BO]).await;
+    assert_eq!(bench.exchange.watched(), (2, 2));
+    bench.exchange.fail_over(2);
+    feed.gaps(&[BO]).await;
+    bench.add(ANNA);
+    bench.add(BO);
+    feed.news(&[ANNA, BO]).await;
+    assert_eq!(bench.calls("Subscribe").len(), 3, "Anna's was left alone");
+}
+
+#[tokio::test]
+async fn k137_a_mailbox_whose_server_is_known_and_whose_subscription_is_lost_gets_another() {
+    let bench = Bench::start().await;
+    let mut feed = bench.watch(&[ANNA, BO]).await;
+    // The mailbox on whose behalf the stream was opened moves away; the cookie leads where the other one stayed.
+    bench.exchange.move_to_server(ANNA, 2).unwrap();
+    feed.gaps(&[ANNA]).await;
+    bench.add(ANNA);
+    bench.add(BO);
+    feed.news(&[ANNA, BO]).await;
+    assert_eq!(bench.exchange.watched(), (2, 2));
+    assert_eq!(bench.calls("Subscribe").len(), 3);
+}
+
+#[tokio::test]
+async fn k143_an_added_mailbox_is_watched_without_disturbing_the_others() {
+    let bench = Bench::start().await;
+    let mut feed = bench.watch(&[ANNA]).await;
+    feed.set(&[ANNA, BO]).await;
+    feed.gaps(&[BO]).await;
+    let streams = bench.calls("GetStreamingEvents").into_iter();
+    let sizes: Vec<usize> = streams.map(|call| call.detail.subscriptions).collect();
+    assert_eq!(sizes, [1, 1]);
+    bench.add(ANNA);
+    bench.add(BO);
+    feed.news(&[ANNA, BO]).await;
+    assert_eq!(bench.exchange.watched(), (2, 2));
+}
+
+#[tokio::test]
+async fn streams_are_joined_when_the_time_of_one_is_up() {
+    let short = Tempo {
+        minutes: 1,
+        ..tempo()
+    };
+    let bench = Bench::with(options(), short, "impersonation").await;
+    let mut feed = bench.watch(&[ANNA]).await;
+    feed.set(&[ANNA, BO]).await;
+    feed.gaps(&[BO]).await;
+    assert_eq!(bench.exchange.watched(), (2, 2));
+    feed.gaps(&[ANNA, BO]).await;
+    bench.streams(1).await;
+    bench.add(ANNA);
+    bench.add(BO);
+    feed.news(&[ANNA, BO]).await;
+    assert_eq!(bench.calls("Subscribe").len(), 2);
+}
+
+#[tokio::test]
+async fn k144_the_stream_is_closed_when_its_last_mailbox_is_removed() {
+    let bench = Bench::start().await;
+    let mut feed = bench.watch(&[ANNA, BO]).await;
+    feed.set(&[BO]).await;
+    until("one less", || bench.exchange.watched() == (1, 1)).await;
+    bench.add(ANNA);
+    bench.add(BO);
+    feed.news(&[BO]).await;
+    assert_eq!(feed.during(Duration::from_millis(200)).await, []);
+    feed.set(&[]).await;
+    until("none", || bench.exchange.watched() == (0, 0)).await;
+    feed.set(&[ANNA]).await;
+    feed.gaps(&[ANNA]).await;
+}
