@@ -67,12 +67,15 @@ fn built() -> PathBuf {
                     .map_or(true, |built| built < sources)
             });
             if stale {
-                let target = folder.parent().and_then(Path::parent).unwrap();
+                let profile = folder.parent().unwrap();
+                let target = profile.parent().unwrap();
+                let release = profile.file_name().is_some_and(|name| name == "release");
                 let built = Command::new(env!("CARGO"))
                     .current_dir(here)
                     .args(["build", "--quiet", "--examples", "--target-dir"])
                     .arg(target)
                     .args(["--features", "plugin,plugin-host"])
+                    .args(release.then_some("--release"))
                     .status()
                     .unwrap();
                 assert!(built.success(), "the examples cannot be built");

@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     /// Crash when opened.
     #[serde(default)]
     crash: bool,
+    /// Whether its events hold much.
+    #[serde(default)]
+    wide: bool,
     /// Whether it can be written.
     #[serde(default)]
     writable: bool,
@@ -217,6 +220,7 @@ impl CalendarSource for Side {
             left: self.settings.events,
             start: request.window.start(),
             behave: request.calendar.owner.as_str().to_owned(),
+            wide: self.settings.wide,
             _open: Counted::one(&FEEDS),
         }))
     }
@@ -281,7 +285,7 @@ impl CalendarSource for Side {
                 }
                 _ => {}
             }
-            results.push(event(0, Timestamp::UNIX_EPOCH));
+            results.push(event(0, Timestamp::UNIX_EPOCH, self.settings.wide));
         }
         Ok(results)
     }
@@ -306,16 +310,30 @@ fn write_to_nowhere() {
     unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
 }
 
-fn event(number: usize, start: Timestamp) -> Result<Event> {
+/// How many bytes an event has in JSON.
+#[allow(dead_code, reason = "for the benchmark")]
+pub(crate) fn event_in_json(wide: bool) -> usize {
+    let event = event(12_345, Timestamp::UNIX_EPOCH, wide);
+    event.map_or(0, |event| serde_json::json!(event).to_string().len())
+}
+
+fn event(number: usize, start: Timestamp, wide: bool) -> Result<Event> {
     let bad = |error: calbridge_core::model::ModelError| {
         Error::new(ErrorKind::Protocol, Scope::Item, "test", error.to_string())
     };
     let time = EventTime::timed(start, start + 30.minutes(), None).map_err(bad)?;
+    let mut content = Content::times(time);
+    if wide {
+        content.subject = Some(format!("Appointment number {number}"));
+        content.location = Some("Meeting room 7, second floor".to_owned());
+        content.body = Some("A line of an agenda, as people write it.\n".repeat(10));
+        content.categories = Some(vec!["Important".to_owned(), "Internal".to_owned()]);
+    }
     Ok(Event {
         key: EventKey::new(&format!("uid-{number}"), None).map_err(bad)?,
         item: ItemRef::new(format!("item-{number}"), None).map_err(bad)?,
         group: None,
-        content: Content::times(time),
+        content,
         cancelled: false,
         origin: None,
     })
@@ -326,6 +344,7 @@ struct Feed {
     left: usize,
     start: Timestamp,
     behave: String,
+    wide: bool,
     _open: Counted,
 }
 
@@ -344,7 +363,7 @@ impl ChangeFeed for Feed {
         let changes = (0..count)
             .map(|_| {
                 self.next += 1;
-                Ok(Change::Item(event(self.next, self.start)?))
+                Ok(Change::Item(event(self.next, self.start, self.wide)?))
             })
             .collect::<Result<_>>()?;
         Ok(Some(ChangeBatch {
