@@ -254,6 +254,11 @@ pub(crate) enum ConnectorsCommand {
         /// The connector.
         id: Option<String>,
     },
+    /// Print the reference of a connector's settings, or of all settings, as Markdown.
+    Docs {
+        /// The connector.
+        id: Option<String>,
+    },
     /// Write a new connector crate to begin with: it builds, and passes the conformance kit.
     New(NewConnectorArgs),
 }

@@ -316,6 +316,8 @@ fn loaded_connectors_are_listed_and_described() {
             &["connectors", "list"],
             &["connectors", "schema"],
             &["connectors", "schema", "ical-sink"],
+            &["connectors", "docs"],
+            &["connectors", "docs", "ical-sink"],
         ] {
             assert_eq!(loaded.text(args), compiled.text(args), "{args:?}");
         }

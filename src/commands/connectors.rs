@@ -1,4 +1,4 @@
-//! `connectors list` and `connectors schema`.
+//! `connectors list`, `connectors schema` and `connectors docs`.
 
 use calbridge_core::connector::{self, Manifest};
 
@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::output::{Output, line, table};
 
 use super::new_connector;
+use super::reference;
 use super::session::Session;
 
 pub(super) fn run(
@@ -21,37 +22,49 @@ pub(super) fn run(
     }
     match command {
         ConnectorsCommand::List => {
-            let manifests: Vec<Manifest> = connector::connectors()
-                .iter()
-                .map(|entry| entry.manifest())
-                .collect();
+            let manifests = manifests();
             output.show(&manifests, || list(&manifests))?;
         }
         ConnectorsCommand::New(args) => return new_connector::run(&args, output),
         // A schema is JSON in any case.
         ConnectorsCommand::Schema { id: None } => print(&config::whole_schema())?,
-        ConnectorsCommand::Schema { id: Some(id) } => match connector::find(&id) {
-            Some(entry) => print(&entry.manifest().settings)?,
-            None => {
-                let ids: Vec<String> = connector::connectors()
-                    .iter()
-                    .map(|entry| format!("`{}`", entry.id()))
-                    .collect();
-                return Err(AppError::Usage(format!(
-                    "there is no connector `{id}`; there are {}",
-                    ids.join(", ")
-                )));
-            }
-        },
+        ConnectorsCommand::Schema { id: Some(id) } => print(&named(&id)?.settings)?,
+        // And a reference is Markdown.
+        ConnectorsCommand::Docs { id: None } => line(&reference::page(
+            Some(&config::whole_schema()),
+            &manifests(),
+        ))?,
+        ConnectorsCommand::Docs { id: Some(id) } => {
+            let page = reference::page(None, &[named(&id)?]);
+            line(page.trim_start())?;
+        }
     }
     Ok(Exit::Success)
 }
 
+fn manifests() -> Vec<Manifest> {
+    let all = connector::connectors();
+    all.iter().map(|entry| entry.manifest()).collect()
+}
+
+fn named(id: &str) -> Result<Manifest, AppError> {
+    let found = connector::find(id).map(|entry| entry.manifest());
+    found.ok_or_else(|| {
+        let ids: Vec<String> = connector::connectors()
+            .iter()
+            .map(|entry| format!("`{}`", entry.id()))
+            .collect();
+        AppError::Usage(format!(
+            "there is no connector `{id}`; there are {}",
+            ids.join(", ")
+        ))
+    })
+}
+
 /// The libraries of the configuration, if there is one: what is linked in can be told without.
 fn load_plugins(global: &Global) -> Result<(), AppError> {
-    let named = global.config.is_some() || !global.set.is_empty();
     let sources = Session::sources(global);
-    if named || sources.file.exists() {
+    if global.config.is_some() || sources.file.exists() {
         config::load_plugins(&sources)?;
     }
     Ok(())

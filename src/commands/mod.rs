@@ -8,6 +8,7 @@ mod new_connector;
 mod orders;
 mod pause;
 mod plan;
+mod reference;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
