@@ -13,6 +13,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import traceback
 import warnings
 
@@ -49,7 +51,12 @@ from exchangelib import (  # noqa: E402  (the CA file must be set first)
     EWSDateTime,
     EWSTimeZone,
 )
-from exchangelib.errors import ErrorCalendarOccurrenceIsDeletedFromRecurrence, ErrorNonExistentMailbox, UnauthorizedError  # noqa: E402
+from exchangelib.errors import (  # noqa: E402
+    ErrorCalendarOccurrenceIsDeletedFromRecurrence,
+    ErrorNonExistentMailbox,
+    ErrorSubscriptionNotFound,
+    UnauthorizedError,
+)
 from exchangelib.protocol import BaseProtocol  # noqa: E402
 
 warnings.simplefilter("ignore")
@@ -59,7 +66,7 @@ COPENHAGEN = EWSTimeZone("Europe/Copenhagen")
 
 def configuration(user=None, password=None):
     credentials = Credentials(username=user or seeded["user"], password=password or seeded["password"])
-    return Configuration(service_endpoint=seeded["url"], credentials=credentials, auth_type="basic")
+    return Configuration(service_endpoint=seeded["url"], credentials=credentials, auth_type="basic", max_connections=3)
 
 
 def account(address, config=None):
@@ -338,6 +345,95 @@ def _():
         ("Written series", "Occurrence", 1),
         ("Written series", "Occurrence", 22),
     ], held
+
+
+def appointment(subject, day):
+    return CalendarItem(
+        account=anna,
+        folder=calendar,
+        subject=subject,
+        start=EWSDateTime(2026, 7, day, 9, 0, tzinfo=COPENHAGEN),
+        end=EWSDateTime(2026, 7, day, 10, 0, tzinfo=COPENHAGEN),
+    )
+
+
+def kinds(notifications, item):
+    """The kinds of the events that are about this item."""
+    events = [event for notification in notifications for event in notification.events]
+    return {event.ELEMENT_NAME for event in events if getattr(event, "item_id", None) and event.item_id.id == item.id}
+
+
+@check("a stream tells what happens, ends, and is opened again")
+def _():
+    subscription = calendar.subscribe_to_streaming()
+    first = appointment("Streamed", 1).save(send_meeting_invitations="SendToNone")
+    told = list(calendar.get_streaming_events(subscription, connection_timeout=1))
+    assert {notification.subscription_id for notification in told} == {subscription}, told
+    assert kinds(told, first) == {"CreatedEvent", "ModifiedEvent"}, told
+
+    def later():
+        time.sleep(1)
+        first.location = "Room 3"
+        first.save(update_fields=["location"], send_meeting_invitations="SendToNone")
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    begun = time.monotonic()
+    told = list(calendar.get_streaming_events(subscription, connection_timeout=1, max_notifications_returned=1))
+    thread.join()
+    took = time.monotonic() - begun
+    assert 0.5 < took < 2.5, f"told after {took:.1f} s of a stream of 3 s: {told}"
+    assert kinds(told, first) == {"ModifiedEvent"}, told
+    first.delete(send_meeting_cancellations="SendToNone")
+    told = list(calendar.get_streaming_events(subscription, connection_timeout=1))
+    assert [notification for notification in told if notification.events], told
+    calendar.unsubscribe(subscription)
+    try:
+        list(calendar.get_streaming_events(subscription, connection_timeout=1))
+    except ErrorSubscriptionNotFound:
+        return
+    raise AssertionError("a subscription that was ended was read")
+
+
+@check("one stream serves several mailboxes")
+def _():
+    other = account(seeded["other"])
+    subscriptions = [calendar.subscribe_to_streaming(), other.calendar.subscribe_to_streaming()]
+    item = CalendarItem(
+        account=other,
+        folder=other.calendar,
+        subject="Streamed",
+        start=EWSDateTime(2026, 7, 2, 9, 0, tzinfo=COPENHAGEN),
+        end=EWSDateTime(2026, 7, 2, 10, 0, tzinfo=COPENHAGEN),
+    ).save(send_meeting_invitations="SendToNone")
+    told = list(calendar.get_streaming_events(subscriptions, connection_timeout=1))
+    assert {notification.subscription_id for notification in told} == {subscriptions[1]}, told
+    item.delete(send_meeting_cancellations="SendToNone")
+    for subscription in subscriptions:
+        calendar.unsubscribe(subscription)
+
+
+@check("events are pulled by their watermarks")
+def _():
+    subscription, watermark = calendar.subscribe_to_pull(timeout=10)
+    (nothing,) = list(calendar.get_events(subscription, watermark))
+    assert [event.ELEMENT_NAME for event in nothing.events] == ["StatusEvent"], nothing
+    item = appointment("Pulled", 3).save(send_meeting_invitations="SendToNone")
+    told = list(calendar.get_events(subscription, watermark))
+    assert kinds(told, item) == {"CreatedEvent", "ModifiedEvent"}, told
+    assert told[0].previous_watermark == watermark and not told[0].more_events
+    last = told[-1].events[-1].watermark
+    (nothing,) = list(calendar.get_events(subscription, last))
+    assert [event.ELEMENT_NAME for event in nothing.events] == ["StatusEvent"], nothing
+    item.delete(send_meeting_cancellations="SendToNone")
+    told = list(calendar.get_events(subscription, last))
+    assert any(event.ELEMENT_NAME in ("DeletedEvent", "MovedEvent") for event in told[0].events), told
+    calendar.unsubscribe(subscription)
+    try:
+        list(calendar.get_events(subscription, last))
+    except ErrorSubscriptionNotFound:
+        return
+    raise AssertionError("a subscription that was ended was pulled")
 
 
 if process:

@@ -6,10 +6,11 @@
 
 use std::error::Error;
 use std::io::Read as _;
+use std::time::Duration;
 
 use calbridge_sandbox::exchange::{
-    Attendee, ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Pattern, Person, Range,
-    Recurrence, Sensitivity, Zone,
+    Attendee, ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Notifications, Pattern, Person,
+    Range, Recurrence, Sensitivity, Zone,
 };
 use calbridge_sandbox::server::ServerOptions;
 use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Pki};
@@ -32,6 +33,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let exchange = ExchangeSandbox::start(ExchangeOptions {
         server,
+        // A minute of a stream lasts three seconds, so that its end need not be waited for.
+        notifications: Notifications {
+            heartbeat: Duration::from_millis(500),
+            minute: Duration::from_secs(3),
+            ..Notifications::default()
+        },
         ..ExchangeOptions::default()
     })
     .await?;
