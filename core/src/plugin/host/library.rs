@@ -207,7 +207,9 @@ impl Library {
 fn exported(path: &Path) -> std::result::Result<*const PluginV1, LoadError> {
     let not_loadable = |error: libloading::Error| LoadError::NotLoadable {
         path: path.to_owned(),
-        reason: error.to_string(),
+        // What the system says stands beneath.
+        reason: std::error::Error::source(&error)
+            .map_or_else(|| error.to_string(), ToString::to_string),
     };
     let library = dlopen(path).map_err(not_loadable)?;
     // Kept for ever, whatever it turns out to be: what it did when it was loaded cannot be undone.

@@ -343,7 +343,10 @@ impl Child {
         match hello {
             Hello {
                 error: Some(error), ..
-            } => Err(failed(error)),
+            } => Err(LoadError::NotLoadable {
+                path: path.to_owned(),
+                reason: error,
+            }),
             Hello { protocol, .. } if protocol != super::ABI => Err(incompatible(format!(
                 "it speaks version {protocol} of the plug-in contract"
             ))),
