@@ -48,6 +48,9 @@ async fn a_crash_is_an_error_of_its_connection_alone_and_the_process_is_started_
     }
     assert!(wait > Duration::from_millis(500), "{wait:?}");
     assert!(!lines("ended by itself").is_empty());
+    let started = lines("runs in a process of its own");
+    assert!(started.iter().all(|line| line.text.contains("process=")));
+    assert!(started.len() > 3, "{started:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

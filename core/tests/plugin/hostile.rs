@@ -183,6 +183,26 @@ fn a_file_that_is_no_library_is_refused() {
 }
 
 #[test]
+fn a_library_that_aborts_on_panic_does_not_compile() {
+    let executable = std::env::current_exe().unwrap();
+    let target = executable.ancestors().nth(3).unwrap();
+    let compiled = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["rustc", "--quiet", "--example", "boundary_guest"])
+        .args(["--features", "plugin,plugin-host", "--target-dir"])
+        .arg(target)
+        .args(["--", "-Cpanic=abort"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&compiled.stderr).into_owned();
+    assert!(!compiled.status.success());
+    assert!(
+        told.contains("must be built with `panic = \"unwind\"`"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_child_that_does_not_speak_is_refused() {
     let files = Files::shared();
     let settings = files.settings(Isolation::Process);

@@ -115,6 +115,13 @@ impl Carrier for Program {
                 })
             });
         })?;
+        tracing::info!(
+            target: "calbridge::plugin",
+            plugin = child.shared.name,
+            connector,
+            process = child.process,
+            "A connector runs in a process of its own."
+        );
         Ok((Arc::new(Open(child)), answer))
     }
 
@@ -153,6 +160,8 @@ impl Instance for Open {
 /// A child process. Dropped, it is asked to end, and killed if it does not.
 pub(super) struct Child {
     shared: Arc<Shared>,
+    /// The system's number of the process.
+    process: u32,
     /// Frames for the child; without it the child's input ends.
     input: Option<mpsc::Sender<Vec<u8>>>,
     next: AtomicU64,
@@ -279,6 +288,7 @@ impl Child {
             .stderr(Stdio::piped());
         apart(&mut command);
         let mut process = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let number = process.id();
         let pipes = (
             process.stdin.take(),
             process.stdout.take(),
@@ -309,6 +319,7 @@ impl Child {
         // From here on dropping the child ends it.
         let child = Self {
             shared,
+            process: number,
             input: Some(input),
             next: AtomicU64::new(1),
             level: AtomicU32::new(u32::MAX),
@@ -559,11 +570,13 @@ fn read_lines(stderr: ChildStderr, name: &str) {
     }
 }
 
-/// Ctrl-C on the console is for the program; it ends its children itself.
+/// Ctrl-C on the console is for the program; it ends its children itself. Lists of processes name it.
 #[cfg(unix)]
 fn apart(command: &mut Command) {
     use std::os::unix::process::CommandExt as _;
     command.process_group(0);
+    // In lists of processes it shall not stand as `/proc/self/exe`.
+    command.arg0("calbridge");
 }
 
 /// Ctrl-C on the console is for the program; it ends its children itself.
