@@ -23,6 +23,9 @@
 //! them the folder is listed page by page, masters and exceptions are read by GetItem, and `recurrence`
 //! expands them as Outlook does. So it is where a damaged item spoils the views that it belongs to.
 //!
+//! Between two readings the server tells what changed: streaming notifications (`watch`), pulled events where streams do
+//! not work, neither where an operator does not want them. They only say where to look.
+//!
 //! What the server cannot give for the moment is asked for again in a later feed although nothing changed, ever
 //! more rarely.
 //!

@@ -29,7 +29,7 @@ use crate::source::Inner;
 const STREAMS_2013: usize = 3;
 const STREAMS_LATER: usize = 10;
 /// How many streams in a row must have been held back before events are pulled.
-const WITHHELD: u32 = 2;
+const WITHHELD: u32 = 3;
 /// How many anchors are tried before an account's budget of streams is taken for spent.
 const CROWDED: usize = 3;
 /// How long subscriptions are ended when the watch ends.
@@ -640,7 +640,12 @@ impl Supervisor {
                 "Calendars cannot be watched now; it is tried again."
             );
             if let Some(member) = self.members.get_mut(calendar) {
+                // Others first: it may be the only one.
+                member.failures += 1;
+                let failures = member.failures;
                 member.again(now);
+                let due = now + wait.max(tempo.back_off(failures));
+                member.place = Place::Waiting { due };
             }
             return;
         }
@@ -759,6 +764,10 @@ impl Supervisor {
             End::Closed => {
                 self.breaks = (0, Duration::MAX);
                 self.merge(&open.server, now);
+                // No stream is asked for less than a minute.
+                if !settled && !calendars.is_empty() {
+                    self.put_off(&open, None, now);
+                }
                 return;
             }
             _ => tracing::info!(
@@ -803,13 +812,8 @@ impl Supervisor {
                 }
                 Reaction::FewerStreams => self.fewer(&open, now),
                 Reaction::NotOffered => self.all_pulls(now, &error),
-                Reaction::Nobody => {
-                    self.holds += 1;
-                    let wait = self.inner.tempo.back_off(self.holds);
-                    let wait = wait.max(error.wait().unwrap_or_default());
-                    self.hold = Some(now + self.jittered(wait, &open.anchor));
-                }
-                Reaction::FewerSubscriptions | Reaction::Later => {
+                // Other servers' streams are another matter, whatever the scope.
+                Reaction::FewerSubscriptions | Reaction::Later | Reaction::Nobody => {
                     self.put_off(&open, error.wait(), now);
                 }
             },

@@ -177,3 +177,30 @@ async fn k144_the_stream_is_closed_when_its_last_mailbox_is_removed() {
     feed.set(&[ANNA]).await;
     feed.gaps(&[ANNA]).await;
 }
+
+/// A thousand mailboxes: set `CALBRIDGE_FULL`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_mailboxes_are_watched_by_as_many_requests_and_five_streams() {
+    let count = if std::env::var_os("CALBRIDGE_FULL").is_some() {
+        1000
+    } else {
+        210
+    };
+    let bench = Bench::with(options(), Tempo::default(), "impersonation").await;
+    let people = many(&bench.exchange, count);
+    let all = borrowed(&people);
+    let begun = Instant::now();
+    let mut feed = bench.watch(&all).await;
+    let took = begun.elapsed();
+    let requests = bench.exchange.ledger().len();
+    let streams = bench.exchange.watched().1;
+    println!(
+        "{count} mailboxes were watched after {:.1} s, with {requests} requests and {streams} streams",
+        took.as_secs_f64()
+    );
+    assert_eq!(bench.exchange.watched().0, count);
+    assert!(streams <= count.div_ceil(200) + 1, "{streams}");
+    assert!(requests <= count + streams, "{requests}");
+    bench.add(all[count - 1]);
+    feed.news(&[all[count - 1]]).await;
+}

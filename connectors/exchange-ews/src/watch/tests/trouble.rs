@@ -40,9 +40,15 @@ async fn k150_a_mailbox_that_can_be_subscribed_again_is_watched_and_looked_at() 
 #[tokio::test]
 async fn a_mailbox_that_does_not_answer_holds_up_no_other() {
     let bench = Bench::start().await;
+    bench
+        .exchange
+        .add_room("Room", "room@kommune.example")
+        .unwrap();
     bench.inject("Subscribe@bo@kommune.example*all=hang-before");
+    // Before the account was let in once, requests go one by one.
+    let mut feed = bench.watch(&["room@kommune.example"]).await;
     let begun = Instant::now();
-    let mut feed = bench.begin(&[BO, ANNA]).await;
+    feed.set(&[BO, ANNA]).await;
     feed.gaps(&[ANNA]).await;
     assert!(begun.elapsed() < Duration::from_secs(2));
     bench.add(ANNA);
@@ -225,8 +231,12 @@ async fn where_neither_is_offered_calendars_are_told_to_be_unwatchable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_connections_break_at_an_age_streams_end_before_it() {
-    let bench = Bench::start().await;
-    // After the first envelope and some beats: after about 1.5 minutes of this test's.
+    let keeping = ExchangeOptions {
+        keep_requests: true,
+        ..options()
+    };
+    let bench = Bench::with(keeping, tempo(), "impersonation").await;
+    // After the first envelope and some beats: after a good minute of this test's.
     bench.inject("GetStreamingEvents*3=truncate:4500");
     let mut feed = bench.watch(&[ANNA]).await;
     for _ in 0..3 {
@@ -237,6 +247,47 @@ async fn where_connections_break_at_an_age_streams_end_before_it() {
     bench.add(ANNA);
     feed.news(&[ANNA]).await;
     assert_eq!(bench.calls("Subscribe").len(), 1);
+    let asked = |call: &Call<ExchangeCall>| {
+        let request = call.detail.request.clone().unwrap();
+        let text = String::from_utf8(request.to_vec()).unwrap();
+        let (_, rest) = text.split_once("<m:ConnectionTimeout>").unwrap();
+        rest.split('<').next().unwrap().parse::<u32>().unwrap()
+    };
+    let minutes: Vec<u32> = bench
+        .calls("GetStreamingEvents")
+        .iter()
+        .map(asked)
+        .collect();
+    assert_eq!(minutes[..4], [29, 29, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_server_that_ends_streams_at_once_is_not_asked_without_end() {
+    let mut options = options();
+    options.notifications.minute = Duration::from_millis(1);
+    let bench = Bench::with(options, tempo(), "impersonation").await;
+    let _feed = bench.watch(&[ANNA]).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let calls = bench.calls("GetStreamingEvents").len();
+    assert!((2..=8).contains(&calls), "{calls}");
+}
+
+#[tokio::test]
+async fn a_mailbox_for_which_the_whole_server_seems_down_holds_up_no_other() {
+    let bench = Bench::start().await;
+    let people: Vec<String> = (0..20)
+        .map(|number| format!("person{number:02}@kommune.example"))
+        .collect();
+    for address in &people {
+        bench.exchange.add_person("Somebody", address).unwrap();
+    }
+    bench.inject("Subscribe@anna@kommune.example*all=status:503");
+    let mut all: Vec<&str> = people.iter().map(String::as_str).collect();
+    all.insert(0, ANNA);
+    let mut feed = bench.begin(&all).await;
+    feed.gaps(&all[1..]).await;
+    bench.add(all[20]);
+    feed.news(&[all[20]]).await;
 }
 
 #[tokio::test]
