@@ -54,8 +54,9 @@ pub(crate) fn child(library: &Path, sha256: Option<&str>) -> ExitCode {
     host::child::run(library, sha256)
 }
 
-/// Gives connections of loaded connectors that were dropped the time to end.
+/// Gives connections of loaded connectors that were dropped the time to end. Short: the program is to end within five
+/// seconds, whatever they do.
 pub(crate) fn settle() {
     // Whatever has not ended by then ends with the program.
-    let _ended = host::settle(Duration::from_secs(2));
+    let _ended = host::settle(Duration::from_millis(250));
 }
