@@ -109,12 +109,8 @@ pub(crate) async fn personal_data(kit: &Kit) -> Done {
     let said = use_in_all_ways(kit).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut words = vec![CANARY.to_owned()];
-    words.extend(
-        kit.world
-            .calendars()
-            .iter()
-            .map(|calendar| calendar.address.folded()),
-    );
+    let calendars = kit.world.calendars().into_iter().chain(kit.world.missing());
+    words.extend(calendars.map(|calendar| calendar.address.folded()));
     for word in &words {
         let holds = |text: &String| text.to_lowercase().contains(&word.to_lowercase());
         let what = if word == CANARY {

@@ -62,6 +62,9 @@ pub async fn run(
     selection: &Selection,
     mut progress: impl FnMut(&TestReport),
 ) -> Report {
+    // The log and the memory are the whole process's.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _alone = ALONE.lock().await;
     let manifest = entry.manifest();
     let kit = Arc::new(Kit {
         entry,

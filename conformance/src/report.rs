@@ -61,6 +61,14 @@ impl Report {
         self.named(|verdict| matches!(verdict, Verdict::Skipped(_)))
     }
 
+    /// The names of the tests that concern the connector, and were skipped because its world offers no means.
+    #[must_use]
+    pub fn not_offered(&self) -> Vec<&'static str> {
+        self.named(|verdict| {
+            matches!(verdict, Verdict::Skipped(why) if !why.starts_with("the connector ") && !why.starts_with("the sink "))
+        })
+    }
+
     fn named(&self, which: impl Fn(&Verdict) -> bool) -> Vec<&'static str> {
         self.tests
             .iter()

@@ -539,10 +539,10 @@ pub(crate) async fn do_not_mix(kit: &Kit) -> Done {
 }
 
 pub(crate) async fn missing_calendar(kit: &Kit) -> Done {
+    let (open, capabilities) = kit.open_source().await?;
     let Some(missing) = kit.world.missing() else {
         return skipped("the world has no calendar that is missing");
     };
-    let (open, capabilities) = kit.open_source().await?;
     let mut reading = Reading::of(kit, &capabilities, missing)?;
     match reading.try_read(kit, open.source()?, usize::MAX).await {
         Ok(_) => failed(
