@@ -281,7 +281,8 @@ impl Service {
 
     /// Adds what the front tells of the mailbox server behind it.
     fn routed(&self, reply: Reply, call: &ExchangeCall) -> Reply {
-        if call.server == 0 || self.profile.is_gromox() {
+        let silent = !self.store().notifier.settings.told_servers;
+        if call.server == 0 || silent || self.profile.is_gromox() {
             return reply;
         }
         let routing = Routing {

@@ -32,6 +32,8 @@ const STREAMS_LATER: usize = 10;
 const WITHHELD: u32 = 3;
 /// How many anchors are tried before an account's budget of streams is taken for spent.
 const CROWDED: usize = 3;
+/// How often in a row a stream may not find a calendar's subscription before it is pulled.
+const STRAYED: u32 = 4;
 /// How long subscriptions are ended when the watch ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The longest sleep.
@@ -695,6 +697,16 @@ impl Supervisor {
         }
     }
 
+    /// Whether a stream failed to find the calendar's subscription again and again: a front that tells no servers
+    /// apart, perhaps. Pulling has a way of its own.
+    fn strayed(&mut self, calendar: &CalendarRef) -> bool {
+        let Some(member) = self.members.get_mut(calendar) else {
+            return false;
+        };
+        member.strays += 1;
+        member.strays >= STRAYED
+    }
+
     fn opened(&mut self, number: u64, now: Instant) {
         let Some(open) = self.lines.get_mut(&number) else {
             return;
@@ -705,6 +717,11 @@ impl Supervisor {
             minutes = open.minutes,
             "A stream of notifications has begun."
         );
+        for calendar in &open.calendars {
+            if let Some(member) = self.members.get_mut(calendar) {
+                member.strays = 0;
+            }
+        }
         self.withheld = 0;
         if matches!(self.mode, Mode::Pulls { .. }) {
             self.all_streams(now);
@@ -796,7 +813,12 @@ impl Supervisor {
             End::Failed(error, ids) => match reaction::of(&error) {
                 Reaction::Resubscribe => {
                     for calendar in named {
-                        self.failed(&calendar, &error, now);
+                        if self.strayed(&calendar) {
+                            self.pull_instead(&calendar, now);
+                            self.recover_later(now);
+                        } else {
+                            self.failed(&calendar, &error, now);
+                        }
                     }
                 }
                 Reaction::Operator => {
@@ -810,7 +832,10 @@ impl Supervisor {
                         self.failed(&calendar, &error, now);
                     }
                 }
-                Reaction::FewerStreams => self.fewer(&open, now),
+                Reaction::FewerStreams => {
+                    self.fewer(&open, now);
+                    self.put_off(&open, None, now);
+                }
                 Reaction::NotOffered => self.all_pulls(now, &error),
                 // Other servers' streams are another matter, whatever the scope.
                 Reaction::FewerSubscriptions | Reaction::Later | Reaction::Nobody => {
@@ -857,17 +882,31 @@ impl Supervisor {
         }
     }
 
-    /// The budget of streams is spent: that of the mailbox on whose behalf it was, or the account's.
+    /// The budget of streams is spent: that of the mailbox on whose behalf it was, so another one has a try; or the
+    /// account's.
     fn fewer(&mut self, open: &Open, now: Instant) {
         let impersonates = self.inner.client.settings().access == Access::Impersonation;
         self.crowded.insert(open.anchor.clone());
-        if !impersonates || self.crowded.len() >= CROWDED {
+        let tried = |calendar: &CalendarRef| self.crowded.contains(calendar);
+        let spent = self.crowded.len() >= CROWDED || open.calendars.iter().all(tried);
+        if !impersonates {
             self.most_lines = self.lines.len();
+        } else if spent {
+            for calendar in &open.calendars {
+                self.pull_instead(calendar, now);
+            }
+        }
+        if spent || !impersonates {
             tracing::info!(
-                streams = self.most_lines,
+                streams = self.lines.len(),
                 "Exchange allows no more streams; the other calendars are pulled."
             );
         }
+        self.recover_later(now);
+    }
+
+    /// What is pulled for want of streams is streamed again some time.
+    fn recover_later(&mut self, now: Instant) {
         self.most_again.get_or_insert(now + self.inner.tempo.probe);
     }
 

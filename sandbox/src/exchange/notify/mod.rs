@@ -44,6 +44,8 @@ pub struct Notifications {
     pub pull: bool,
     /// Whether a streaming subscription is told later what happened while no connection was open.
     pub queued: bool,
+    /// Whether the front tells which mailbox server it reached, and gives the cookie that leads there.
+    pub told_servers: bool,
     /// How many subscriptions one account, or one impersonated mailbox, may hold (EWSMaxSubscriptions).
     pub max_subscriptions: usize,
     /// How many streams one account, or one impersonated mailbox, may have open (HangingConnectionLimit). `None`: as
@@ -60,6 +62,7 @@ impl Default for Notifications {
             streaming: true,
             pull: true,
             queued: true,
+            told_servers: true,
             max_subscriptions: SUBSCRIPTIONS,
             max_streams: None,
         }

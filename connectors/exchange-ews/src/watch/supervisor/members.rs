@@ -27,6 +27,8 @@ pub(super) struct Member {
     pub(super) subscription: Option<Subscription>,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// Streams in a row that did not find the subscription when they were opened.
+    pub(super) strays: u32,
     /// It is pulled, not streamed.
     pub(super) pulls: bool,
     /// It was told that it cannot be watched.
@@ -39,6 +41,7 @@ impl Member {
             place: Place::Waiting { due: now },
             subscription: None,
             failures: 0,
+            strays: 0,
             pulls: false,
             told: false,
         }

@@ -101,6 +101,46 @@ async fn a_limit_of_streams_that_was_not_known_is_found_out() {
 }
 
 #[tokio::test]
+async fn where_one_mailbox_has_too_many_streams_another_one_s_budget_is_used() {
+    let mut server = options();
+    server.notifications.max_streams = Some(1);
+    let bench = Bench::with(server, tempo(), "impersonation").await;
+    // Somebody else reads a stream on behalf of the first.
+    let (other, _shutdown) = connect(&bench.exchange.url(), tempo(), "impersonation");
+    let mut elsewhere = Feed(other.watch(&refs(&[ANNA])).await.unwrap());
+    elsewhere.gaps(&[ANNA]).await;
+    let mut feed = bench.watch(&[ANNA, BO]).await;
+    assert_eq!(bench.exchange.watched(), (3, 2));
+    bench.add(ANNA);
+    bench.add(BO);
+    feed.news(&[ANNA, BO]).await;
+    feed.set(&[ANNA]).await;
+    bench.exchange.fail_over(1);
+    // Whoever comes second has no budget left, and pulls.
+    feed.gaps(&[ANNA]).await;
+    elsewhere.gaps(&[ANNA]).await;
+    bench.add(ANNA);
+    feed.news(&[ANNA]).await;
+    elsewhere.news(&[ANNA]).await;
+    assert_eq!(bench.exchange.watched(), (2, 1));
+}
+
+#[tokio::test]
+async fn where_the_front_tells_no_servers_apart_all_are_watched_in_the_end() {
+    let mut server = options();
+    server.notifications.told_servers = false;
+    let bench = Bench::with(server, tempo(), "impersonation").await;
+    bench.exchange.move_to_server(BO, 2).unwrap();
+    let mut feed = bench.watch(&[ANNA, BO]).await;
+    for address in [ANNA, BO] {
+        bench.add(address);
+        feed.news(&[address]).await;
+    }
+    // Each has a stream of its own, on whose way its server is found.
+    assert_eq!(bench.exchange.watched().1, 2);
+}
+
+#[tokio::test]
 async fn k134_mailboxes_of_two_servers_never_share_a_stream() {
     let bench = Bench::start().await;
     bench.exchange.move_to_server(BO, 2).unwrap();

@@ -322,3 +322,16 @@ async fn nobody_listens() {
     let mut feed = Feed(source.watch(&refs(&[ANNA])).await.unwrap());
     assert_eq!(feed.during(Duration::from_secs(2)).await, []);
 }
+
+#[tokio::test]
+async fn what_streams_never_find_is_pulled() {
+    let bench = Bench::start().await;
+    bench.inject("GetStreamingEvents*all=error:ErrorSubscriptionNotFound");
+    let mut feed = bench.watch(&[ANNA, BO]).await;
+    bench.add(ANNA);
+    bench.add(BO);
+    feed.news(&[ANNA, BO]).await;
+    let tried = bench.calls("GetStreamingEvents").len();
+    assert!((4..=8).contains(&tried), "{tried}");
+    assert_eq!(bench.exchange.watched().1, 0);
+}
