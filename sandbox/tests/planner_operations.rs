@@ -360,6 +360,27 @@ async fn scripted_codes_by_id_and_by_number() {
 }
 
 #[tokio::test]
+async fn scripted_codes_by_begin() {
+    let planner = plain().await;
+    let begin: jiff::civil::DateTime = "2026-12-01T09:00:00".parse().unwrap();
+    planner.script_start(BO, begin, 3);
+    planner.script_start(ANNA, begin, 3);
+    let other = event(ANNA, "b", "2026-12-01T09:30:00", "2026-12-01T10:00:00");
+    let three = [plain_event(ANNA, "a"), other, plain_event(ANNA, "c")].concat();
+    assert_eq!(
+        call(&planner, "CreateEvents", &three).await.codes(),
+        [3, 0, 0]
+    );
+    planner.clear_scripts();
+    assert_eq!(
+        call(&planner, "CreateEvents", &plain_event(BO, "a"))
+            .await
+            .codes(),
+        [0]
+    );
+}
+
+#[tokio::test]
 async fn an_outage_keeps_the_state() {
     let planner = plain().await;
     call(&planner, "CreateEvents", &plain_event(ANNA, "a")).await;

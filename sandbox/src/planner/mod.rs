@@ -420,6 +420,24 @@ impl PlannerSandbox {
         state.codes_by_number.insert(number, code);
     }
 
+    /// Answers the next write of an event of this address that begins then, by Danish wall clock, with a code instead
+    /// of processing it.
+    pub fn script_start(&self, mailbox: &str, start: DateTime, code: i64) {
+        self.inner
+            .service
+            .state()
+            .codes_by_start
+            .insert((mailbox.to_lowercase(), start), code);
+    }
+
+    /// Takes back everything that was scripted and has not come yet.
+    pub fn clear_scripts(&self) {
+        let mut state = self.inner.service.state();
+        state.codes_by_id.clear();
+        state.codes_by_number.clear();
+        state.codes_by_start.clear();
+    }
+
     /// What clients keep in Planner for this address, by id.
     #[must_use]
     pub fn events(&self, mailbox: &str) -> Vec<Record> {

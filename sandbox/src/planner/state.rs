@@ -188,6 +188,8 @@ pub(super) struct State {
     pub(super) codes_by_id: HashMap<String, ScriptedCode>,
     /// By number of the event over all writes, from 1.
     pub(super) codes_by_number: HashMap<u64, i64>,
+    /// By mailbox in lower case, and begin.
+    pub(super) codes_by_start: HashMap<(String, DateTime), i64>,
     pub(super) events_seen: u64,
     made: u64,
 }
@@ -239,7 +241,7 @@ impl State {
         let identifier = known
             .or_else(|| self.own.get(&key).map(|own| own.event))
             .unwrap_or(Uuid::nil());
-        let scripted = forced.or_else(|| self.scripted(&event.id));
+        let scripted = forced.or_else(|| self.scripted(event));
         let code = scripted.unwrap_or_else(|| self.judge(operation, event, &key, resource, known));
         let mut answer = Answer {
             code,
@@ -304,11 +306,15 @@ impl State {
         }
     }
 
-    fn scripted(&mut self, id: &str) -> Option<i64> {
+    fn scripted(&mut self, event: &EventElement) -> Option<i64> {
         if let Some(code) = self.codes_by_number.remove(&self.events_seen) {
             return Some(code);
         }
-        let id = id.to_lowercase();
+        let start = (event.mailbox.to_lowercase(), event.start.wall);
+        if let Some(code) = self.codes_by_start.remove(&start) {
+            return Some(code);
+        }
+        let id = event.id.to_lowercase();
         let script = self.codes_by_id.get_mut(&id)?;
         let code = script.code;
         if let Some(left) = &mut script.left {
