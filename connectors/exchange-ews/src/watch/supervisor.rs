@@ -32,6 +32,10 @@ const STREAMS_LATER: usize = 10;
 const WITHHELD: u32 = 3;
 /// How many anchors are tried before an account's budget of streams is taken for spent.
 const CROWDED: usize = 3;
+/// After how many streams in a row that did not last even a minute events are pulled.
+const HOPELESS: u32 = 3;
+/// After how many streams in a row that lasted they are asked to last longer again.
+const TRUSTED: u32 = 10;
 /// How often in a row a stream may not find a calendar's subscription before it is pulled.
 const STRAYED: u32 = 4;
 /// How long subscriptions are ended when the watch ends.
@@ -115,8 +119,10 @@ pub(crate) struct Supervisor {
     mode: Mode,
     /// Streams in a row that were held back.
     withheld: u32,
-    /// Streams in a row that broke before their time, and how long the shortest of them lasted.
+    /// Streams in a row that broke at one age before their time, and that age.
     breaks: (u32, Duration),
+    /// Streams in a row that lasted as long as they were to.
+    closes: u32,
     minutes: u32,
     /// How many streams may be open.
     most_lines: usize,
@@ -152,7 +158,8 @@ impl Supervisor {
             servers: HashMap::new(),
             mode: Mode::Streams,
             withheld: 0,
-            breaks: (0, Duration::MAX),
+            breaks: (0, Duration::ZERO),
+            closes: 0,
             most_lines: usize::MAX,
             most_again: None,
             crowded: HashSet::new(),
@@ -766,7 +773,8 @@ impl Supervisor {
         };
         let lasted = open.begun.map(|begun| now.duration_since(begun));
         let calendars = self.free(number, open.calendars.clone(), now);
-        let settled = lasted.is_some_and(|lasted| lasted >= self.inner.tempo.minute);
+        // A minute is the least that a stream can be asked to last.
+        let settled = lasted.is_some_and(|lasted| lasted >= self.inner.tempo.minute / 2);
         if settled {
             for calendar in &calendars {
                 if let Some(member) = self.members.get_mut(calendar) {
@@ -779,9 +787,8 @@ impl Supervisor {
         }
         match &end {
             End::Closed => {
-                self.breaks = (0, Duration::MAX);
+                self.closed();
                 self.merge(&open.server, now);
-                // No stream is asked for less than a minute.
                 if !settled && !calendars.is_empty() {
                     self.put_off(&open, None, now);
                 }
@@ -805,10 +812,14 @@ impl Supervisor {
                 }
             }
             End::Silent | End::Broken => {
-                if let Some(lasted) = lasted {
-                    self.broke(lasted, open.minutes);
+                if lasted.is_some_and(|lasted| self.broke(lasted, open.minutes)) {
+                    self.all_pulls(now, &end.error());
+                } else if self.put_off(&open, None, now) >= self.inner.tempo.gives_up {
+                    for calendar in &calendars {
+                        self.pull_instead(calendar, now);
+                    }
+                    self.recover_later(now);
                 }
-                self.put_off(&open, None, now);
             }
             End::Failed(error, ids) => match reaction::of(&error) {
                 Reaction::Resubscribe => {
@@ -845,12 +856,13 @@ impl Supervisor {
         }
     }
 
-    /// A server rests for a while: next to nothing after the first failure.
-    fn put_off(&mut self, open: &Open, told: Option<Duration>, now: Instant) {
+    /// A server rests for a while: next to nothing after the first failure. Gives its failures in a row.
+    fn put_off(&mut self, open: &Open, told: Option<Duration>, now: Instant) -> u32 {
         let tempo = self.inner.tempo;
         let server = self.servers.entry(open.server.clone()).or_default();
         server.failures += 1;
-        let wait = match server.failures {
+        let failures = server.failures;
+        let wait = match failures {
             1 => tempo.retry / 25,
             more => tempo.back_off(more - 1),
         };
@@ -859,26 +871,48 @@ impl Supervisor {
         if let Some(server) = self.servers.get_mut(&open.server) {
             server.not_before = Some(now + wait);
         }
+        failures
     }
 
-    /// A stream broke: where that happens again and again before its time, something ends long connections.
-    fn broke(&mut self, lasted: Duration, minutes: u32) {
+    /// A stream broke: where that happens again and again at one age, something ends long connections, and streams
+    /// are asked to end before that. True if even the shortest do not last.
+    fn broke(&mut self, lasted: Duration, minutes: u32) -> bool {
         let minute = self.inner.tempo.minute;
-        if lasted + minute / 2 >= minute * minutes {
-            return;
+        let slack = if minutes > 1 { minute / 2 } else { minute / 20 };
+        // What breaks in its first seconds has other reasons than its age.
+        if lasted < minute / 6 || lasted + slack >= minute * minutes {
+            return false;
         }
-        self.breaks = (self.breaks.0 + 1, self.breaks.1.min(lasted));
-        if self.breaks.0 >= 2 && minutes > 1 {
-            let whole = self.breaks.1.as_secs_f64() / minute.as_secs_f64().max(0.001);
+        self.closes = 0;
+        let (count, age) = self.breaks;
+        let alike = lasted.abs_diff(age) <= age / 5;
+        if minutes <= 1 {
+            self.breaks = (count + 1, lasted);
+            return self.breaks.0 >= HOPELESS;
+        }
+        self.breaks = (if alike { count + 1 } else { 1 }, lasted);
+        if self.breaks.0 >= 2 {
+            let whole = lasted.min(age).as_secs_f64() / minute.as_secs_f64().max(0.001);
             let shorter = (1..minutes)
                 .rev()
                 .find(|shorter| f64::from(*shorter) < whole);
             self.minutes = shorter.unwrap_or(1);
-            self.breaks = (0, Duration::MAX);
+            self.breaks = (0, Duration::ZERO);
             tracing::info!(
                 minutes = self.minutes,
-                "Streams of notifications break before their time; they are asked to end earlier."
+                "Streams of notifications break at one age; they are asked to end before it."
             );
+        }
+        false
+    }
+
+    /// A stream ended when it was to: what broke streams before may be over.
+    fn closed(&mut self) {
+        self.breaks = (0, Duration::ZERO);
+        self.closes += 1;
+        if self.closes >= TRUSTED && self.minutes < self.inner.tempo.minutes {
+            self.closes = 0;
+            self.minutes = (self.minutes * 2).min(self.inner.tempo.minutes);
         }
     }
 

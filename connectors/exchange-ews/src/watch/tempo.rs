@@ -36,6 +36,8 @@ pub(crate) struct Tempo {
     pub(crate) pull: Duration,
     /// After how long streams are tried again where they did not work.
     pub(crate) probe: Duration,
+    /// After how many streams in a row that broke at once their calendars are pulled.
+    pub(crate) gives_up: u32,
     /// How many calendars share one stream. EWS reads at most 200 subscriptions by one request.
     pub(crate) group: usize,
     /// How many subscriptions are made at once.
@@ -59,6 +61,7 @@ impl Default for Tempo {
             slow_most: Duration::from_secs(4 * 60 * 60),
             pull: Duration::from_secs(60),
             probe: Duration::from_secs(60 * 60),
+            gives_up: 6,
             group: 200,
             at_once: 4,
         }

@@ -146,6 +146,8 @@ async fn a_stream_that_is_cut_at_any_byte_loses_nothing() {
         retry_most: Duration::from_millis(5),
         settle: Duration::ZERO,
         debounce: Duration::ZERO,
+        // This many streams in a row that break are none of an ordinary day.
+        gives_up: u32::MAX,
         ..tempo()
     };
     let bench = Arc::new(Bench::with(options(), quick, "impersonation").await);

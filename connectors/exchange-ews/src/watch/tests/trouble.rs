@@ -261,6 +261,33 @@ async fn where_connections_break_at_an_age_streams_end_before_it() {
     assert_eq!(minutes[..4], [29, 29, 1, 1]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_connection_lasts_a_minute_events_are_pulled() {
+    let bench = Bench::start().await;
+    bench.inject("GetStreamingEvents*all=truncate:2200");
+    let mut feed = bench.watch(&[ANNA]).await;
+    until("pulling", || !bench.calls("GetEvents").is_empty()).await;
+    let streams = bench.calls("GetStreamingEvents").len();
+    feed.during(Duration::from_millis(300)).await;
+    bench.add(ANNA);
+    feed.news(&[ANNA]).await;
+    assert_eq!(bench.calls("GetStreamingEvents").len(), streams);
+    assert!(streams <= 6, "{streams}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_stream_breaks_at_once_events_are_pulled() {
+    let bench = Bench::start().await;
+    bench.inject("GetStreamingEvents*all=truncate:1100");
+    let mut feed = bench.watch(&[ANNA]).await;
+    until("pulling", || !bench.calls("GetEvents").is_empty()).await;
+    let streams = bench.calls("GetStreamingEvents").len();
+    assert!((3..=8).contains(&streams), "{streams}");
+    feed.during(Duration::from_millis(300)).await;
+    bench.add(ANNA);
+    feed.news(&[ANNA]).await;
+}
+
 #[tokio::test]
 async fn a_server_that_ends_streams_at_once_is_not_asked_without_end() {
     let mut options = options();
