@@ -261,6 +261,29 @@ pub(crate) enum ConnectorsCommand {
     },
     /// Write a new connector crate to begin with: it builds, and passes the conformance kit.
     New(NewConnectorArgs),
+    /// Run the conformance kit on a connector: whether it does what calbridge relies on.
+    ///
+    /// The kit's calendars are emptied. Never let it work on people's.
+    Test(TestConnectorArgs),
+}
+
+/// Arguments of `connectors test`.
+#[derive(Debug, Args)]
+pub(crate) struct TestConnectorArgs {
+    /// The connector.
+    pub(crate) id: String,
+    /// The file that describes the system behind it (TOML): settings, calendars, commands.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) world: PathBuf,
+    /// Only tests whose name contains this.
+    #[arg(long, value_name = "PART")]
+    pub(crate) only: Option<String>,
+    /// Only those that tell in seconds whether it works.
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) smoke: bool,
+    /// Write a report for build servers (JUnit XML), too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
 }
 
 /// Arguments of `connectors new`.

@@ -10,6 +10,7 @@
 
 mod about;
 mod contained;
+mod file_world;
 mod kit;
 mod log;
 mod opening;
@@ -25,6 +26,7 @@ use std::time::Instant;
 use calbridge_core::connector::ConnectorEntry;
 
 pub use about::{Test, tests};
+pub use file_world::{Commands, FileWorld, WorldError, WorldFile};
 pub use log::listen;
 pub use report::{Report, TestReport, Verdict};
 pub use world::{Appointment, Cannot, Daily, World};

@@ -436,7 +436,7 @@ static void set_level(uint32_t level) { atomic_store(&finest, level); }
 
 static void *open_connection(calbridge_bytes connector, calbridge_bytes config, calbridge_done done, void *user) {
   (void)connector; /* there is one */
-  json_t *request = json_loadb((const char *)config.ptr, config.len, 0, NULL);
+  json_t *request = json_loadb((const char *)config.ptr, config.len, JSON_ALLOW_NUL, NULL);
   json_t *settings = json_object_get(request, "settings");
   const char *folder = json_string_value(json_object_get(settings, "folder"));
   connection *self = NULL;
@@ -466,7 +466,7 @@ static void *open_connection(calbridge_bytes connector, calbridge_bytes config, 
 
 static uint64_t call(void *instance, calbridge_bytes method, calbridge_bytes payload, calbridge_done done, void *user) {
   connection *self = instance;
-  json_t *request = json_loadb((const char *)payload.ptr, payload.len, 0, NULL);
+  json_t *request = json_loadb((const char *)payload.ptr, payload.len, JSON_ALLOW_NUL, NULL);
   if (!self || !request) {
     /* Methods of the library itself: there is nothing to add to the manifest. */
     finish(done, user,

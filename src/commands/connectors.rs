@@ -1,4 +1,4 @@
-//! `connectors list`, `connectors schema` and `connectors docs`.
+//! `connectors`, apart from `new` and `test`.
 
 use calbridge_core::connector::{self, Manifest};
 
@@ -8,11 +8,12 @@ use crate::error::AppError;
 use crate::exit::Exit;
 use crate::output::{Output, line, table};
 
+use super::conformance;
 use super::new_connector;
 use super::reference;
 use super::session::Session;
 
-pub(super) fn run(
+pub(super) async fn run(
     command: ConnectorsCommand,
     global: &Global,
     output: Output,
@@ -26,6 +27,7 @@ pub(super) fn run(
             output.show(&manifests, || list(&manifests))?;
         }
         ConnectorsCommand::New(args) => return new_connector::run(&args, output),
+        ConnectorsCommand::Test(args) => return conformance::run(&args, output).await,
         // A schema is JSON in any case.
         ConnectorsCommand::Schema { id: None } => print(&config::whole_schema())?,
         ConnectorsCommand::Schema { id: Some(id) } => print(&named(&id)?.settings)?,

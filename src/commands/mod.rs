@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod conformance;
 mod connectors;
 mod explain;
 mod new_connector;
@@ -35,7 +36,7 @@ pub(crate) async fn run(cli: Cli, shutdown: CancellationToken) -> Result<Exit, A
     };
     let global = &cli.global;
     match cli.command {
-        Command::Connectors(command) => connectors::run(command, global, output),
+        Command::Connectors(command) => connectors::run(command, global, output).await,
         Command::PluginChild(args) => Err(args.not_here()),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => {

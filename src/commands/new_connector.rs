@@ -40,6 +40,10 @@ const TEMPLATE: &[(&str, &str)] = &[
         "src/source.rs",
         include_str!("../../examples/rota/src/source.rs"),
     ),
+    (
+        "tests/conformance.rs",
+        include_str!("../../examples/rota/tests/conformance.rs"),
+    ),
 ];
 
 #[derive(Debug, Serialize)]
@@ -167,6 +171,7 @@ impl Name {
     fn give(&self, text: &str) -> String {
         text.replace("librota", &format!("lib{}", self.snake))
             .replace("rota.dll", &format!("{}.dll", self.snake))
+            .replace("use rota ", &format!("use {} ", self.snake))
             .replace("rota::", &format!("{}::", self.snake))
             .replace("Rota", &self.camel)
             .replace("rota", &self.plain)
