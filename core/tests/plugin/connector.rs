@@ -114,13 +114,21 @@ impl Connector for Guest {
             return Err(Error::config("`refuse` is set; take it out"));
         }
         tracing::info!(events = settings.events, "The guest is open.");
-        Ok(Arc::new(Side { settings, context }))
+        Ok(Arc::new(Side {
+            settings,
+            context,
+            waiting: Arc::default(),
+            feeds: Arc::default(),
+        }))
     }
 }
 
 struct Side {
     settings: Settings,
     context: Context,
+    /// How many calls wait for ever, and how many feeds are open: shown by `check`.
+    waiting: Arc<AtomicUsize>,
+    feeds: Arc<AtomicUsize>,
 }
 
 impl Drop for Side {
@@ -129,16 +137,12 @@ impl Drop for Side {
     }
 }
 
-/// How many calls wait for ever, and how many feeds are open: shown by `check`.
-static WAITING: AtomicUsize = AtomicUsize::new(0);
-static FEEDS: AtomicUsize = AtomicUsize::new(0);
-
-struct Counted(&'static AtomicUsize);
+struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn one(of: &'static AtomicUsize) -> Self {
+    fn one(of: &Arc<AtomicUsize>) -> Self {
         of.fetch_add(1, Ordering::SeqCst);
-        Self(of)
+        Self(Arc::clone(of))
     }
 }
 
@@ -152,12 +156,12 @@ impl Drop for Counted {
 impl Connection for Side {
     async fn check(&self, scope: CheckScope) -> Result<CheckReport> {
         let mut report = CheckReport::default();
-        let waiting = WAITING.load(Ordering::SeqCst);
+        let waiting = self.waiting.load(Ordering::SeqCst);
         report.push("waiting", Severity::Passed, waiting.to_string());
         report.push(
             "feeds",
             Severity::Passed,
-            FEEDS.load(Ordering::SeqCst).to_string(),
+            self.feeds.load(Ordering::SeqCst).to_string(),
         );
         report.push(
             "now",
@@ -221,7 +225,7 @@ impl CalendarSource for Side {
             start: request.window.start(),
             behave: request.calendar.owner.as_str().to_owned(),
             wide: self.settings.wide,
-            _open: Counted::one(&FEEDS),
+            _open: Counted::one(&self.feeds),
         }))
     }
 
@@ -256,7 +260,7 @@ impl CalendarSource for Side {
                 "exit" => std::process::exit(7),
                 "print" => println!("this belongs nowhere"),
                 "wait" => {
-                    let _waiting = Counted::one(&WAITING);
+                    let _waiting = Counted::one(&self.waiting);
                     std::future::pending::<()>().await;
                 }
                 "sleep" => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -294,7 +298,7 @@ impl CalendarSource for Side {
         Ok(Box::new(Hints {
             calendars: calendars.to_vec(),
             told: false,
-            _open: Counted::one(&FEEDS),
+            _open: Counted::one(&self.feeds),
         }))
     }
 }
