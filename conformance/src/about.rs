@@ -132,6 +132,8 @@ pub fn tests() -> &'static [Test] {
             "One write that the system refuses does not keep the others from being done.";
         inventory_keeps_to_the_window false sinks::inventory_window:
             "The inventory lists what is in the window, and says that the calendar is complete.";
+        failed_inventory_forgets_nothing false sinks::failing_inventory:
+            "A listing of what the sink holds that fails half-way is an error, and is not told as a complete one.";
         calendars_are_written_apart false sinks::calendars_do_not_mix:
             "Records of two calendars do not mix.";
         probe_tells_attempts_apart false sinks::probing:

@@ -606,6 +606,33 @@ pub(crate) async fn inventory_window(kit: &Kit) -> Done {
     Ok(())
 }
 
+pub(crate) async fn failing_inventory(kit: &Kit) -> Done {
+    let (open, can) = kit.open_sink().await?;
+    if can.inventory.is_none() {
+        return skipped("the sink cannot list what it holds");
+    }
+    let mut desk = Desk::new(kit, &open, can)?;
+    let mut records = Vec::new();
+    for n in 1..=6 {
+        let record = desk.make(&format!("record-{n}"), kit.hour(n, 9)).await?;
+        records.push(record);
+    }
+    kit.world.fail(true).await?;
+    let listed = desk.listed_in(kit.window()?).await;
+    kit.world.fail(false).await?;
+    // An error, or a calendar that is not said to be complete.
+    if let Ok(listed) = listed {
+        ensure!(
+            listed.len() == records.len(),
+            "a listing that failed half-way was told as a complete one: {} of {} records would be made anew",
+            records.len() - listed.len().min(records.len()),
+            records.len()
+        );
+    }
+    let all: Vec<&Record> = records.iter().collect();
+    desk.holds("after a listing that failed", &all).await
+}
+
 pub(crate) async fn calendars_do_not_mix(kit: &Kit) -> Done {
     let calendars = kit.world.calendars();
     let [first, second, ..] = calendars.as_slice() else {

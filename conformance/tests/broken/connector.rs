@@ -616,37 +616,44 @@ impl CalendarSink for Side {
 
     async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
         let mut pages = Vec::new();
+        let failing = self.system()?.state.lock().unwrap().failing;
         for of in request.calendars {
-            pages.push(self.with(&of, |calendar| {
-                InventoryPage {
-                    entries: calendar
-                        .records
-                        .iter()
-                        .filter(|(_, record)| {
-                            let (start, end) = record.content.time.span_in(&TimeZone::UTC);
-                            request.window.overlaps(start, end)
-                                || self.does("lists without a window")
-                        })
-                        .map(|(id, record)| InventoryEntry {
-                            calendar: of.clone(),
-                            remote: SideRef {
-                                id: id.clone(),
-                                assigned: None,
-                                version: Some(record.version.to_string()),
-                            },
-                            content: Some(record.content.clone()),
-                            key: Some(record.key.clone()),
-                            origin: None,
-                        })
-                        .collect(),
-                    complete: if self.does("never says complete") {
-                        Vec::new()
-                    } else {
-                        vec![of.clone()]
-                    },
-                    failed: Vec::new(),
+            let mut page = self.with(&of, |calendar| InventoryPage {
+                entries: calendar
+                    .records
+                    .iter()
+                    .filter(|(_, record)| {
+                        let (start, end) = record.content.time.span_in(&TimeZone::UTC);
+                        request.window.overlaps(start, end) || self.does("lists without a window")
+                    })
+                    .map(|(id, record)| InventoryEntry {
+                        calendar: of.clone(),
+                        remote: SideRef {
+                            id: id.clone(),
+                            assigned: None,
+                            version: Some(record.version.to_string()),
+                        },
+                        content: Some(record.content.clone()),
+                        key: Some(record.key.clone()),
+                        origin: None,
+                    })
+                    .collect(),
+                complete: if self.does("never says complete") {
+                    Vec::new()
+                } else {
+                    vec![of.clone()]
+                },
+                failed: Vec::new(),
+            })?;
+            if failing {
+                page.entries.truncate(page.entries.len() / 2);
+                if !self.does("takes half an inventory for a whole one") {
+                    page.complete.clear();
+                    let half = error(ErrorKind::Transient, Scope::Calendar, "half a list came");
+                    page.failed.push((of, half));
                 }
-            })?);
+            }
+            pages.push(page);
         }
         Ok(Box::new(Pages(pages.into_iter())))
     }

@@ -82,6 +82,10 @@ const CAUGHT: &[(&str, &str)] = &[
     ),
     ("lists without a window", "inventory_keeps_to_the_window"),
     ("never says complete", "inventory_keeps_to_the_window"),
+    (
+        "takes half an inventory for a whole one",
+        "failed_inventory_forgets_nothing",
+    ),
     ("finds nothing again", "probe_tells_attempts_apart"),
     ("hangs", "full_reading_tells_everything"),
     ("blocks", "full_reading_tells_everything"),

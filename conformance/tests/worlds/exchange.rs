@@ -208,6 +208,12 @@ impl World for Exchange {
 impl Exchange {
     fn faults(&self, on: bool, spec: &str) -> Result<(), Cannot> {
         self.server.clear_faults();
+        let calls = self.server.ledger();
+        // Nothing is proved if nobody called meanwhile.
+        if !on && calls.all().iter().all(|call| call.status < 500) {
+            return Err(Cannot::Failed("no call was struck".to_owned()));
+        }
+        calls.clear();
         if on {
             let added = self.server.inject_spec(spec);
             added.map_err(|error| Cannot::Failed(error.to_string()))?;

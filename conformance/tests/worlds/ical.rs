@@ -230,6 +230,24 @@ impl World for Sink {
         Ok(())
     }
 
+    async fn fail(&self, on: bool) -> Result<(), Cannot> {
+        let files = fs::read_dir(self.0.path()).unwrap();
+        let files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+        for file in files {
+            let aside = file.with_extension("aside");
+            if on {
+                // Cut in the middle of an event, as when a disk is full.
+                let mut text = fs::read_to_string(&file).unwrap();
+                fs::rename(&file, &aside).unwrap();
+                text.truncate(text.len() / 2);
+                fs::write(&file, text).unwrap();
+            } else if aside.exists() {
+                fs::rename(&aside, &file).unwrap();
+            }
+        }
+        Ok(())
+    }
+
     async fn held(&self, calendar: &CalendarRef) -> Result<Vec<EventTime>, Cannot> {
         let file = self
             .0

@@ -142,6 +142,7 @@ impl World for Planner {
     }
 
     async fn fail(&self, on: bool) -> Result<(), Cannot> {
+        // The answer ends in the middle of an event.
         self.faults(on, "GetEvents*all=half")
     }
 
@@ -159,6 +160,12 @@ impl World for Planner {
 impl Planner {
     fn faults(&self, on: bool, spec: &str) -> Result<(), Cannot> {
         self.server.clear_faults();
+        let calls = self.server.ledger();
+        // Nothing is proved if nobody called meanwhile.
+        if !on && calls.all().iter().all(|call| call.detail.faults.is_empty()) {
+            return Err(Cannot::Failed("no call was struck".to_owned()));
+        }
+        calls.clear();
         if on {
             let fault = spec.parse();
             let fault = fault.map_err(|error| Cannot::Failed(format!("{error}")))?;
