@@ -8,7 +8,7 @@ use super::pass::PassReport;
 use super::plan::{Plan, context};
 use super::schedule::Due;
 use super::unit::{PassError, Unit, sink_capabilities};
-use super::{Inputs, LinkId, Row, Rules, outcome};
+use super::{Inputs, LinkId, Row, Rules, guard, outcome};
 use crate::connector::{
     ApplyReport, AttemptToken, Error, ErrorKind, Op, Outcome, Scope, SinkCapabilities, Write,
     WriteId, WriteOutcome,
@@ -265,7 +265,8 @@ impl Plan {
                     "A write was refused for good; it is kept as a dead letter until something changes."
                 );
             }
-            // What may have been deleted counts for the guard as well.
+            // What may have been deleted counts for the guard as well, unless somebody approved it: one accident that was
+            // none must not hold what comes after it.
             let counts = matches!(
                 outcome,
                 Outcome::Done { .. }
@@ -273,7 +274,7 @@ impl Plan {
                     | Outcome::Accepted { .. }
                     | Outcome::Unknown
             );
-            if counts && due.intent.op() == Some(Op::Delete) {
+            if counts && due.intent.op() == Some(Op::Delete) && !guard::is_approved(before) {
                 commit.deleted_units.push(row.unit());
             }
             if let (Some(desired), Some(decision)) =

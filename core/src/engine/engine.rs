@@ -344,6 +344,7 @@ impl Engine {
             .collect();
         let mut failed: HashMap<CalendarId, PassError> = HashMap::new();
         let mut others: HashMap<CalendarId, u64> = HashMap::new();
+        let began = self.clock.now();
         for (unit, result) in due.iter().zip(listed_guarded(&due).await) {
             match result {
                 Ok(count) => drop(others.insert(unit.calendar, count)),
@@ -383,9 +384,13 @@ impl Engine {
                 }
             };
             let not_listed = not_listed.get(&member.state.id);
+            // The first contact ends when both sides were read in one pass. A list alone grows old: what appears on the sink
+            // before the source can be read is as strange to us as what was there on the first day.
+            let both = !matches!(result, Err(PassError::Source(_)));
             let listed = others
                 .contains_key(&member.state.id)
-                .then(|| self.clock.now());
+                .then_some(began)
+                .filter(|_| !unit.observed && (both || !never_listed));
             report.others = others.get(&member.state.id).copied().unwrap_or_default();
             let redo = Work {
                 full: work.full && result.is_err(),
@@ -420,7 +425,7 @@ impl Engine {
             .filter(|error| !matches!(error, PassError::Paused(_)))
             .map(|error| trouble(error, member.state.trouble.as_ref(), now));
         let note = CalendarReport {
-            inventoried: None,
+            inventoried: listed,
             forget_inventory: unit.observed,
             succeeded: trouble_after.is_none().then_some(now),
             trouble: trouble_after.clone(),

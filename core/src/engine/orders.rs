@@ -10,7 +10,7 @@ use super::engine::Engine;
 use super::error::EngineError;
 use super::outcome;
 use super::report::Work;
-use super::{Row, SyncConfig};
+use super::{Row, Rules, SyncConfig};
 use crate::model::Address;
 use crate::store::{Order, OrderAnswer, OrderKind, Pause, PauseScope, RowCommit, StoreError};
 
@@ -80,6 +80,27 @@ impl Engine {
         }
     }
 
+    /// The sync's rules as they are now.
+    fn rules_now(&self, sync: &SyncConfig) -> Result<Rules, EngineError> {
+        let source = self.connection(sync, &sync.source)?;
+        let sink = self.connection(sync, &sync.sink)?;
+        let (Some(reads), Some(writes)) =
+            (&source.capabilities().source, &sink.capabilities().sink)
+        else {
+            return Err(EngineError::NotCapable {
+                sync: sync.name.clone(),
+                connection: sync.source.clone(),
+                need: "this direction",
+            });
+        };
+        sync.rules()
+            .at(self.clock().now(), reads, writes)
+            .map_err(|error| EngineError::Rules {
+                sync: sync.name.clone(),
+                error,
+            })
+    }
+
     /// Opens refused writes again, and has what the sink takes twice without harm written once more. Answers how many
     /// events that concerned.
     async fn resend(
@@ -92,6 +113,12 @@ impl Engine {
             .handle(&sync.sink)
             .and_then(|sink| sink.capabilities().sink.as_ref())
             .is_some_and(|sink| sink.idempotent_upsert);
+        let rules = self.rules_now(sync)?;
+        // What has passed is not written any more: nothing would come of asking for it.
+        let ahead = |row: &Row| {
+            let held = row.sink.content.as_ref();
+            held.is_none_or(|held| held.time.wall_in(&rules.zone).last_day() >= rules.window_day())
+        };
         let mut opened = 0;
         for member in self.members(sync, only).await? {
             let calendar = member.state.id;
@@ -103,7 +130,7 @@ impl Engine {
                 .rows;
             let update: Vec<Row> = rows
                 .into_iter()
-                .filter(|row| event.is_none_or(|event| is_named(row, event)))
+                .filter(|row| ahead(row) && event.is_none_or(|event| is_named(row, event)))
                 .filter_map(|row| outcome::resend(row, upsert, event.is_some()))
                 .collect();
             opened += update.len() as u64;

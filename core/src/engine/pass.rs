@@ -214,6 +214,7 @@ pub(super) async fn pass(
         ) else {
             return Err(PassError::Source(Error::unsupported("this direction")));
         };
+        unit.check_paused().await?;
         let rules = unit.sync.rules().at(unit.believed.now, source, sink)?;
         let mut trouble = None;
         let mut deletes = Deletes::Planned;

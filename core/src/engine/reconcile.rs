@@ -9,7 +9,7 @@ use super::unit::{PassError, Unit, sink_capabilities};
 use super::{OnSink, SinkView};
 use crate::connector::{Error, InventoryEntry, InventoryRequest, Scope, Sharing};
 use crate::model::CalendarRef;
-use crate::store::{CalendarReport, NewRow, RowCommit};
+use crate::store::{NewRow, RowCommit};
 
 /// Lists what the sink holds of these calendars (all of one sync) and stores it. Answers, per unit, whether
 /// its inventory is complete and how many records somebody else made or changed in a sink that is ours alone, or why
@@ -141,7 +141,13 @@ async fn store(
     let mut others = 0;
     for taken in take(&found.rows, entries, listed.window, listed.began, sink) {
         match taken {
-            Taken::Changed { now, .. } => {
+            Taken::Changed { row, now } => {
+                // Ours is gone, and it was not us.
+                let before = found.rows.get(row);
+                let ours = before.is_some_and(|row| {
+                    row.sink.state == OnSink::Present && row.agreed.is_some() && !row.sink.foreign
+                });
+                others += u64::from(exclusive && ours && now.sink.state == OnSink::Absent);
                 let held = now.sink.content.as_ref();
                 let agreed = now
                     .agreed
@@ -196,19 +202,5 @@ async fn store(
             "Somebody else makes or changes records that calbridge keeps: is a predecessor, or a second calbridge, still at work?"
         );
     }
-    if unit.observed {
-        return Ok(others);
-    }
-    unit.store
-        .report_calendar(
-            unit.fence,
-            &unit.sync.name,
-            unit.calendar,
-            CalendarReport {
-                inventoried: Some(listed.began),
-                ..CalendarReport::default()
-            },
-        )
-        .await?;
     Ok(others)
 }

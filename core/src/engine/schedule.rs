@@ -81,7 +81,10 @@ pub fn schedule(
         .iter()
         .zip(decisions)
         .filter(|(row, decision)| {
-            row.sink.state != OnSink::Absent && !row.sink.foreign && decision.reason != Reason::Past
+            row.sink.state != OnSink::Absent
+                && !row.sink.foreign
+                && decision.reason != Reason::Past
+                && !is_settled_otherwise(row, decision)
         })
         .map(|(row, _)| row)
         .collect();
@@ -133,6 +136,16 @@ pub fn schedule(
         })
         .collect();
     schedule
+}
+
+/// Whether the record is to go by a decision of its own: what an operator has approved or has yet to, or what the sink
+/// refused to delete. It neither goes by accident nor stays.
+fn is_settled_otherwise(row: &Row, decision: &Decision) -> bool {
+    let refused = row.dead.as_ref().is_some_and(|dead| dead.op == Op::Delete);
+    match decision.intent {
+        Intent::Delete => row.first_contact || guard::is_approved(row),
+        _ => decision.reason == Reason::Refused && refused,
+    }
 }
 
 fn start(row: &Row, decision: &Decision) -> Option<Timestamp> {

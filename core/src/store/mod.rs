@@ -529,12 +529,7 @@ pub trait Store: Send + Sync {
 
     /// Whether a plan that was made from `basis`, and from what is stored of a calendar, found nothing to do, and nothing
     /// of the calendar was written since.
-    async fn is_settled(
-        &self,
-        sync: &str,
-        calendar: CalendarId,
-        basis: &str,
-    ) -> StoreResult<bool>;
+    async fn is_settled(&self, sync: &str, calendar: CalendarId, basis: &str) -> StoreResult<bool>;
 
     /// Notes that such a plan found nothing to do, unless the source was read again after `round`, which the plan was
     /// made from. The caller must be the only one who changes rows of the calendar.

@@ -416,3 +416,159 @@ async fn an_approval_outlives_a_source_that_is_down_for_a_while() {
     world.sync_well().await;
     assert!(world.sink.ids().is_empty());
 }
+
+#[tokio::test]
+async fn what_waits_since_first_contact_does_not_make_a_calendar_look_full() {
+    let world = World::new(&[ANNA]).await;
+    world
+        .sink
+        .put(ANNA, "ghost", &event("ghost", "2026-12-03 15:00"));
+    for n in 0..5 {
+        world.source.put(
+            ANNA,
+            event(&format!("f{n}"), &format!("2026-12-{:02} 10:00", 10 + n)),
+        );
+    }
+    world.sync_well().await;
+    assert_eq!(world.sink.ids().len(), 6);
+    for n in 0..5 {
+        world.source.remove(ANNA, &format!("f{n}"));
+    }
+    let report = world.sync_well().await;
+    assert_eq!(
+        (report.total.deleted, report.total.held),
+        (0, 6),
+        "sink now {:?}",
+        world.sink.ids()
+    );
+}
+
+#[tokio::test]
+async fn what_waits_since_first_contact_does_not_make_deletes_look_few() {
+    let world = World::new(&[ANNA]).await;
+    for n in 0..60 {
+        let uid = format!("ghost{n}");
+        world.sink.put(
+            ANNA,
+            &uid,
+            &event(
+                &uid,
+                &format!("2026-12-{:02} {:02}:00", 1 + n / 6, 8 + n % 6),
+            ),
+        );
+    }
+    for n in 0..20 {
+        world.source.put(
+            ANNA,
+            event(&format!("f{n}"), &format!("2027-01-{:02} 10:00", 2 + n)),
+        );
+    }
+    world.sync_well().await;
+    assert_eq!(world.sink.ids().len(), 80);
+    for n in 0..19 {
+        world.source.remove(ANNA, &format!("f{n}"));
+    }
+    let report = world.sync_well().await;
+    assert_eq!((report.total.deleted, report.total.held), (0, 79));
+}
+
+#[tokio::test]
+async fn approved_deletes_do_not_hold_those_that_come_after_them() {
+    let world = held_world().await;
+    let sync = &world.engine.syncs()[0];
+    assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 9);
+    assert_eq!(world.sync_well().await.total.deleted, 9);
+    world.forward(1);
+    world.source.remove(ANNA, "f9");
+    let report = world.sync_well().await;
+    assert_eq!((report.total.deleted, report.total.held), (1, 0));
+}
+
+#[tokio::test]
+async fn a_plan_is_no_first_contact() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    let sync = &world.engine.syncs()[0];
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    world
+        .engine
+        .plan(sync, &SyncOptions::default(), &shutdown)
+        .await
+        .unwrap();
+    // The predecessor works on for two days: nothing of ours was ever written.
+    world.forward(48);
+    world
+        .sink
+        .put(ANNA, "ghost", &event("ghost", "2026-12-03 15:00"));
+    world.source.put(
+        ANNA,
+        occurrence("s", "2026-12-07 10:00", "2026-12-07 10:00"),
+    );
+    world
+        .sink
+        .put(ANNA, "s$20261207-090000", &event("s", "2026-12-07 10:00"));
+    let first = world.sync_well().await;
+    let listed = world
+        .sync_with(SyncOptions {
+            reconcile: true,
+            ..SyncOptions::default()
+        })
+        .await;
+    assert_eq!((first.total.created, listed.total.deleted), (1, 0));
+}
+
+#[tokio::test]
+async fn who_removes_our_records_is_noticed() {
+    let world = World::new(&[ANNA]).await;
+    for n in 0..8 {
+        world.source.put(
+            ANNA,
+            event(&format!("f{n}"), &format!("2026-12-{:02} 10:00", 10 + n)),
+        );
+    }
+    world.sync_well().await;
+    world.forward(24);
+    world.sink.state.lock().unwrap().records.clear();
+    let report = world
+        .sync_with(SyncOptions {
+            reconcile: true,
+            ..SyncOptions::default()
+        })
+        .await;
+    assert_eq!((report.total.created, report.total.others), (8, 8));
+}
+
+#[tokio::test]
+async fn what_has_passed_is_not_sent_again() {
+    let world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-11-25 10:00"));
+    world.source.put(ANNA, event("b", "2026-12-20 10:00"));
+    world.sync_well().await;
+    world.forward(10 * 24);
+    world.sync_well().await;
+    let order = calbridge_core::store::Order {
+        sync: world.engine.syncs()[0].name.clone(),
+        calendars: vec![],
+        what: calbridge_core::store::OrderKind::Resend { event: None },
+    };
+    assert_eq!(world.engine.obey(&order).await.unwrap(), 1);
+    world.sync_well().await;
+    world
+        .sync_with(SyncOptions {
+            reconcile: true,
+            full: true,
+            ..SyncOptions::default()
+        })
+        .await;
+    let states: Vec<_> = world
+        .rows(ANNA)
+        .await
+        .into_iter()
+        .map(|r| (r.key.uid().to_owned(), r.sink.state))
+        .collect();
+    assert!(
+        states
+            .iter()
+            .all(|(_, s)| *s != calbridge_core::engine::OnSink::Unknown)
+    );
+}

@@ -348,12 +348,7 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn is_settled(
-        &self,
-        sync: &str,
-        calendar: CalendarId,
-        basis: &str,
-    ) -> StoreResult<bool> {
+    async fn is_settled(&self, sync: &str, calendar: CalendarId, basis: &str) -> StoreResult<bool> {
         let (sync, basis) = (sync.to_owned(), basis.to_owned());
         self.read(move |transaction| roster::is_settled(transaction, &sync, calendar, &basis))
             .await
