@@ -81,7 +81,6 @@ async fn a_change_in_exchange_reaches_planner_long_before_the_interval_is_over()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the engine waits three seconds before it acts on a hint, although connectors collect hints themselves"]
 async fn the_median_is_under_a_second() {
     let world = slow_world().await;
     let service = world.start_live(&["run"]);

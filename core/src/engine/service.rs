@@ -21,8 +21,10 @@ use crate::connector::{CalendarSource, Error, ErrorKind, Hint};
 use crate::model::CalendarRef;
 use crate::store::{CalendarId, CalendarState, Retention, StoreError};
 
-/// How long to wait until a hint is acted on: one change makes several.
-const DEBOUNCE: SignedDuration = SignedDuration::from_secs(3);
+/// How long to wait until a hint is acted on: one change makes several, and connectors gather those of one moment.
+const DEBOUNCE: SignedDuration = SignedDuration::from_millis(300);
+/// How long after a look at a calendar hints do not bring about another one: a flood of them is gathered.
+const GATHER: SignedDuration = SignedDuration::from_secs(3);
 /// The longest sleep: the clock may be set while we sleep, and a look at the timetable costs little.
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(1);
 /// How long work under way may go on after the program was asked to stop.
@@ -233,6 +235,8 @@ struct Slot {
     due: Timestamp,
     work: Work,
     running: bool,
+    /// When it was last looked at.
+    begun: Timestamp,
     /// A hint came while it was worked on.
     again: bool,
     /// It takes no part any more, and stays only until the work on it has ended.
@@ -240,6 +244,13 @@ struct Slot {
 }
 
 impl Slot {
+    /// A hint says that there is news.
+    fn hint(&mut self, now: Timestamp) {
+        let at = after(now, DEBOUNCE).max(after(self.begun, GATHER));
+        // A clock that was set back must not put it off for long.
+        self.hasten(at.min(after(now, GATHER)));
+    }
+
     /// There is a reason to look at the calendar at `at` already; not before the wait is over that trouble brought,
     /// whoever says so: a server may have asked for it.
     fn hasten(&mut self, at: Timestamp) {
@@ -345,6 +356,7 @@ impl<'a> Timetable<'a> {
                     },
                     member,
                     running: false,
+                    begun: Timestamp::MIN,
                     again: false,
                     left: false,
                 },
@@ -407,6 +419,7 @@ impl<'a> Timetable<'a> {
         for id in chosen {
             if let Some(slot) = self.calendars.get_mut(&id) {
                 slot.running = true;
+                slot.begun = now;
                 slot.again = false;
                 slot.work = Work::default();
                 members.push(slot.member.clone());
@@ -439,7 +452,7 @@ impl<'a> Timetable<'a> {
             };
             slot.due = next.max(now);
             if slot.again {
-                slot.hasten(after(now, DEBOUNCE));
+                slot.hint(now);
             }
         }
     }
@@ -473,7 +486,7 @@ impl<'a> Timetable<'a> {
                 .values_mut()
                 .find(|slot| slot.member.state.calendar == *calendar)
             {
-                slot.hasten(after(now, DEBOUNCE));
+                slot.hint(now);
             }
         }
     }

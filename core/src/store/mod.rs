@@ -281,7 +281,7 @@ pub struct RoundChanges {
     /// checkpoint, and not seen since; or not seen in this round though they overlap a range that was listed
     /// completely.
     pub vanished: Vec<SourceView>,
-    /// Views that are new: they were new in this round, or in an earlier one that was broken off, and no sync
+    /// If anything vanished, views that are new: they were new in this round, or in an earlier one that was broken off, and no sync
     /// has a row for them.
     pub appeared: Vec<SourceView>,
 }

@@ -238,13 +238,19 @@ impl Model {
                         overlaps_in_all_zones(&known.view.event.content.time, *window)
                     })
         };
-        let views = |wanted: &dyn Fn(&View) -> bool| {
+        let views = |wanted: &dyn Fn(&View) -> bool| -> Vec<SourceView> {
             let chosen = self.views.iter().filter(|known| wanted(known));
             chosen.map(|known| known.view.clone()).collect()
         };
+        let gone = views(&vanished);
         RoundChanges {
-            vanished: views(&vanished),
-            appeared: views(&|known| !known.linked && !vanished(known)),
+            // Only asked for to be paired.
+            appeared: if gone.is_empty() {
+                Vec::new()
+            } else {
+                views(&|known| !known.linked && !vanished(known))
+            },
+            vanished: gone,
         }
     }
 

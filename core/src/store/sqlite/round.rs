@@ -364,6 +364,10 @@ pub(super) fn changes(
         }));
         vanished.sort_by_key(|view| view.id);
     }
+    if vanished.is_empty() {
+        // Nothing to pair with: a calendar that has not changed is not read through for it.
+        return Ok(RoundChanges::default());
+    }
     let mut appeared = views(
         transaction,
         &format!(
