@@ -1,7 +1,7 @@
 //! The library's side of the boundary. An author sees [`plugin_entry!`](crate::plugin_entry) alone.
 //!
 //! The library has a runtime of its own, which never ends, as the library is never unloaded. `entry` is the only
-//! module with unsafe code: it turns C functions and pointers into [`Completion`]s and calls of [`Guest`].
+//! module with unsafe code: it turns C functions and pointers into `Completion`s and calls of `Guest`.
 
 mod clock;
 mod entry;
