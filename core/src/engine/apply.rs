@@ -13,7 +13,7 @@ use crate::connector::{
     ApplyReport, AttemptToken, Error, ErrorKind, Op, Outcome, Scope, SinkCapabilities, Write,
     WriteId, WriteOutcome,
 };
-use crate::store::{CallRecord, DecisionRecord, Spent};
+use crate::store::{CallRecord, DecisionRecord, Spent, StoreError};
 
 impl Plan {
     /// Sends the due writes; answers whether any met something else than was assumed.
@@ -180,12 +180,21 @@ impl Plan {
         // A fact, not a queue: from here on the writes may have been sent.
         let mut commit = self.commit(unit);
         commit.update.clone_from(&rows);
-        commit.spent = unit.sink.budget.map(|_| Spent {
+        commit.spent = unit.sink.budget.map(|budget| Spent {
             connection: unit.sink.name().to_owned(),
             writes: rows.len() as u64,
             at: now,
+            budget,
+            since: guard::since(now),
         });
-        unit.store.commit_rows(unit.fence, commit).await?;
+        let committed = unit.store.commit_rows(unit.fence, commit).await;
+        committed.map_err(|error| match (error, unit.sink.budget) {
+            // Another calendar was quicker.
+            (StoreError::OverBudget { connection }, Some(budget)) => {
+                PassError::Budget { connection, budget }
+            }
+            (error, _) => error.into(),
+        })?;
         let writes: Vec<Write> = rows
             .iter()
             .zip(batch)

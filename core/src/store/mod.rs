@@ -118,6 +118,12 @@ pub enum StoreError {
         /// Why not, and what to do.
         detail: String,
     },
+    /// More writes would be sent than the budget of a connection allows.
+    #[error("the budget of connection `{connection}` is spent")]
+    OverBudget {
+        /// The connection.
+        connection: String,
+    },
     /// Something that should be there is not.
     #[error("the state has no such {0}")]
     NotFound(&'static str),

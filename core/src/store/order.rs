@@ -92,4 +92,8 @@ pub struct Spent {
     pub writes: u64,
     /// When.
     pub at: Timestamp,
+    /// How many may be sent after [`since`](Self::since), these among them: else nothing of the commit is stored.
+    pub budget: u64,
+    /// Writes before the end of this hour no longer count.
+    pub since: Timestamp,
 }

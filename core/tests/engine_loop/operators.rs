@@ -258,3 +258,55 @@ async fn no_more_is_written_than_the_budget_allows_and_the_rest_comes_later() {
     world.forward(24);
     assert_eq!(sync(&engine().await).await.report.created, 3);
 }
+
+#[tokio::test]
+async fn calendars_that_are_written_at_the_same_time_spend_no_more_than_the_budget() {
+    // More than are worked on one after the other.
+    let addresses: Vec<String> = (0..120).map(|n| format!("p{n:03}@x.dk")).collect();
+    let names: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let world = World::new(&names).await;
+    for address in &names {
+        for n in 1..4 {
+            let start = format!("2026-12-1{n} 10:00");
+            world.source.put(address, event(&format!("e{n}"), &start));
+        }
+    }
+    world
+        .sink
+        .answer(|answers| answers.slow = Some(Duration::from_millis(5)));
+    let fence = world
+        .store
+        .acquire("test", world.clock.now())
+        .await
+        .unwrap();
+    let source = ConnectionHandle::new(
+        "exchange",
+        "memory 1",
+        source_capabilities(),
+        Arc::new(world.source.clone()),
+    );
+    let sink = ConnectionHandle::new(
+        "planner",
+        "memory 1",
+        sink_capabilities(),
+        Arc::new(world.sink.clone()),
+    )
+    .with_budget(Some(31));
+    let engine = Engine::new(
+        Arc::clone(&world.store),
+        fence,
+        world.clock.clone() as Arc<_>,
+        [Arc::new(source), Arc::new(sink)],
+        vec![sync_config()],
+    )
+    .unwrap();
+    for _ in 0..3 {
+        let sync = &engine.syncs()[0];
+        let options = SyncOptions::default();
+        engine
+            .sync_once(sync, &options, &world.shutdown, &Silent)
+            .await
+            .unwrap();
+    }
+    assert_eq!(world.sink.ids().len(), 31);
+}

@@ -15,7 +15,7 @@ use calbridge_core::store::{
     CalendarId, CallRecord, DecisionRecord, Fence, NewRow, PauseScope, Retention, RosterChange,
     Round, RoundEnd, RowCommit, SourcePage, Spent, Store as _, ViewChange,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 const SYNC: &str = "jobcenter";
 const SOURCE: &str = "exchange";
@@ -536,6 +536,8 @@ impl Keeper {
             connection: SINK.to_owned(),
             writes: u64::try_from(items.len()).unwrap(),
             at: now(),
+            budget: 10_000,
+            since: now() - SignedDuration::from_hours(24),
         });
         for mut row in self.store().rows(SYNC, SOURCE, id).await.unwrap().rows {
             if items.iter().any(|item| item == row.key.uid()) {

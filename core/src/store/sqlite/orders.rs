@@ -85,17 +85,22 @@ pub(super) fn answered(transaction: &Transaction<'_>, order: OrderId) -> Work<Op
     found.ok_or_else(|| StoreError::NotFound("order").into())
 }
 
-/// Counts writes that are about to be sent.
-pub(super) fn spend(transaction: &Transaction<'_>, spent: &Spent) -> Work<()> {
+/// Counts writes that are about to be sent, if the budget allows them.
+pub(super) fn spend(transaction: &Transaction<'_>, spending: &Spent) -> Work<()> {
+    let before = spent(transaction, &spending.connection, spending.since)?;
+    if before.saturating_add(spending.writes) > spending.budget {
+        let connection = spending.connection.clone();
+        return Err(StoreError::OverBudget { connection }.into());
+    }
     transaction
         .prepare_cached(
             "INSERT INTO spent (connection, hour, writes) VALUES (?1, ?2, ?3)
              ON CONFLICT (connection, hour) DO UPDATE SET writes = writes + excluded.writes",
         )?
         .execute(params![
-            spent.connection,
-            At(hour(spent.at)),
-            i64::try_from(spent.writes).unwrap_or(i64::MAX)
+            spending.connection,
+            At(hour(spending.at)),
+            i64::try_from(spending.writes).unwrap_or(i64::MAX)
         ])?;
     Ok(())
 }
