@@ -24,7 +24,7 @@ MUTANTS = {
     "losses-are-not-seen": ("inventory.rs", "if listed.contains(&position)\n", "if position < usize::MAX\n            || listed.contains(&position)\n"),
     "tonight-is-ahead": ("project.rs", "if wall.end.date() < rules.first_day {", "if wall.end.date() > rules.first_day {"),
     "lost-stays-lost": ("decide.rs", "Known::Absent if row.agreed.is_some() => decision(Intent::Create { content }, Reason::Lost)", "Known::Absent if row.agreed.is_some() => decision(Intent::Nothing, Reason::Lost)"),
-    "past-is-not-frozen": ("decide.rs", ".is_some_and(|held| held.time.wall_in(context.zone).last_day() < context.first_day)", ".is_none()"),
+    "past-is-not-frozen": ("decide.rs", "held.is_some_and(|held| held.time.wall_in(zone).last_day() < first_day)", "held.is_none()"),
     "tampering-stays": ("decide.rs", "decision(Intent::PutBack { content }, Reason::SinkChanged)", "decision(Intent::Nothing, Reason::SinkChanged)"),
     "nothing-is-deleted": ("decide.rs", "_ => decision(Intent::Delete, Reason::Absent(*why)),", "_ => decision(Intent::Nothing, Reason::Absent(*why)),"),
     "waiting-for-ever": ("schedule.rs", "Some(retry) if waits(retry.not_before, now) =>", "Some(retry) if retry.not_before < now =>"),

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
+
 use super::engine::Engine;
 use super::error::EngineError;
-use super::{ConnectionHandle, Direction, SyncConfig};
-use crate::connector::{Sharing, SinkCapabilities};
+use super::{Direction, Rules, SyncConfig};
+use crate::connector::{Sharing, SinkCapabilities, SourceCapabilities};
 
 impl Engine {
     pub(super) fn check_syncs(&self) -> Result<(), EngineError> {
@@ -21,25 +23,14 @@ impl Engine {
                     sync: sync.name.clone(),
                 });
             }
-            let source = self.connection(sync, &sync.source)?;
-            let sink = self.connection(sync, &sync.sink)?;
-            let need = |connection: &ConnectionHandle, need| EngineError::NotCapable {
-                sync: sync.name.clone(),
-                connection: connection.name().to_owned(),
-                need,
-            };
-            let Some(reads) = &source.capabilities().source else {
-                return Err(need(source, "reading"));
-            };
-            let Some(writes) = &sink.capabilities().sink else {
-                return Err(need(sink, "writing"));
-            };
+            let (_, writes) = self.sides(sync)?;
             if !writes.idempotent_upsert && !writes.probe {
-                return Err(need(sink, "safe creates (a probe, or ids of our own)"));
+                let need = "safe creates (a probe, or ids of our own)";
+                return Err(lacks(sync, &sync.sink, need));
             }
             match self.roster_connection(sync)? {
                 Some(connection) if !connection.capabilities().roster => {
-                    return Err(need(connection, "a roster"));
+                    return Err(lacks(sync, connection.name(), "a roster"));
                 }
                 None if sync.roster.allow.is_empty() => {
                     return Err(EngineError::NoRoster {
@@ -49,14 +40,35 @@ impl Engine {
                 _ => {}
             }
             self.check_sharing(sync, writes)?;
-            sync.rules()
-                .at(self.clock().now(), reads, writes)
-                .map_err(|error| EngineError::Rules {
-                    sync: sync.name.clone(),
-                    error,
-                })?;
+            self.rules(sync, self.clock().now())?;
         }
         Ok(())
+    }
+
+    /// What the source and the sink of a sync can do.
+    fn sides(
+        &self,
+        sync: &SyncConfig,
+    ) -> Result<(&SourceCapabilities, &SinkCapabilities), EngineError> {
+        let source = self.connection(sync, &sync.source)?.capabilities();
+        let sink = self.connection(sync, &sync.sink)?.capabilities();
+        let reads = source.source.as_ref();
+        let writes = sink.sink.as_ref();
+        Ok((
+            reads.ok_or_else(|| lacks(sync, &sync.source, "reading"))?,
+            writes.ok_or_else(|| lacks(sync, &sync.sink, "writing"))?,
+        ))
+    }
+
+    /// The sync's rules as they are at an instant.
+    pub(super) fn rules(&self, sync: &SyncConfig, now: Timestamp) -> Result<Rules, EngineError> {
+        let (reads, writes) = self.sides(sync)?;
+        sync.rules()
+            .at(now, reads, writes)
+            .map_err(|error| EngineError::Rules {
+                sync: sync.name.clone(),
+                error,
+            })
     }
 
     /// In a sink whose records are all taken for ours, two syncs would delete each other's, unless their allow
@@ -78,5 +90,13 @@ impl Engine {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+fn lacks(sync: &SyncConfig, connection: &str, need: &'static str) -> EngineError {
+    EngineError::NotCapable {
+        sync: sync.name.clone(),
+        connection: connection.to_owned(),
+        need,
     }
 }

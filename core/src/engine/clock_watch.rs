@@ -12,6 +12,9 @@ const JUMP: SignedDuration = SignedDuration::from_hours(1);
 /// By how much our clock may differ from a server's.
 const DIFFERENCE: SignedDuration = SignedDuration::from_mins(5);
 
+/// What a server told counts for as long as others have not told something newer for so long: clocks drift.
+const CURRENT: Duration = Duration::from_secs(3600);
+
 /// What is to be thought of the present time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Believed {
@@ -91,9 +94,10 @@ impl State {
             .jumped
             .filter(|jump| now.duration_since(expected(jump)).abs() > JUMP);
         let since = self.jumped.map_or(Duration::ZERO, |jump| jump.since);
+        let newest = heard.iter().map(|heard| heard.at).max().unwrap_or_default();
         let nearest = heard
             .iter()
-            .filter(|heard| heard.at >= since)
+            .filter(|heard| heard.at >= since && heard.at + CURRENT >= newest)
             .map(|heard| heard.ahead)
             .min_by_key(|ahead| ahead.abs());
         match (nearest, &self.jumped) {
@@ -205,6 +209,30 @@ mod tests {
         assert_eq!(
             look(&mut state, -592, 8, &[(4_600, 8), (0, 8)]),
             (-592, true)
+        );
+    }
+
+    #[test]
+    fn what_one_server_told_long_before_another_confirms_no_clock() {
+        let mut state = State::default();
+        let hour = 3_600;
+        assert_eq!(
+            look(&mut state, 1, 2 * hour, &[(0, hour), (301, 2 * hour)]),
+            (1, true)
+        );
+        assert_eq!(
+            look(
+                &mut state,
+                2,
+                2 * hour + 1,
+                &[(0, hour), (301, 2 * hour + 1)]
+            ),
+            (303, false)
+        );
+        // Nobody told anything since: nothing speaks for the clock.
+        assert_eq!(
+            look(&mut state, 3, 9 * hour, &[(0, hour), (301, 2 * hour + 1)]).1,
+            false
         );
     }
 

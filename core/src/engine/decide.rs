@@ -239,7 +239,7 @@ fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Dec
         OnSink::Absent => Known::Absent,
     };
     match desired {
-        Desired::Absent { .. } | Desired::Past { .. } if is_over(row, context) => {
+        Desired::Absent { .. } | Desired::Past { .. } if is_frozen(row, context) => {
             decision(Intent::Nothing, Reason::Past)
         }
         Desired::Absent { why } => match state {
@@ -255,7 +255,7 @@ fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Dec
 
 /// Whether the sink took a write that is still what is wanted, and has yet to say what became of it.
 fn is_awaited(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> bool {
-    if matches!(desired, Desired::Past { .. }) || is_over(row, context) {
+    if matches!(desired, Desired::Past { .. }) || is_frozen(row, context) {
         return false;
     }
     row.attempt.as_ref().is_some_and(|attempt| {
@@ -263,15 +263,16 @@ fn is_awaited(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> bool
     })
 }
 
-/// Whether the record ended before what is kept in step. It is frozen: to delete it would serve nobody, and a change that could
-/// not be sent while it lay ahead is no move into the past.
-fn is_over(row: &Row, context: &DecideContext<'_>) -> bool {
-    row.sink.state != OnSink::Absent
-        && row
-            .sink
-            .content
-            .as_ref()
-            .is_some_and(|held| held.time.wall_in(context.zone).last_day() < context.first_day)
+/// Whether the record ended before what is kept in step: to delete it would serve nobody, and a change that could not be
+/// sent while it lay ahead is no move into the past.
+fn is_frozen(row: &Row, context: &DecideContext<'_>) -> bool {
+    row.sink.state != OnSink::Absent && is_over(row, context.zone, context.first_day)
+}
+
+/// Whether what the sink is known to hold ended before the first day that is kept in step.
+pub(super) fn is_over(row: &Row, zone: &TimeZone, first_day: Date) -> bool {
+    let held = row.sink.content.as_ref();
+    held.is_some_and(|held| held.time.wall_in(zone).last_day() < first_day)
 }
 
 /// What is known of the record on the sink.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::clock_watch::ClockWatch;
+use super::clock_watch::{Believed, ClockWatch};
 use super::error::EngineError;
 use super::locks::Locks;
 use super::pass::{self, PassReport};
@@ -21,7 +21,7 @@ use super::report::{
     CalendarOutcome, CalendarPlan, Failure, Progress, ProgressEvent, SyncOptions, SyncReport, Work,
 };
 use super::trouble::trouble;
-use super::unit::{PassError, Reader, Unit};
+use super::unit::{PassError, Reader, Unit, sink_capabilities};
 use super::{ConnectionHandle, RosterFrom, SyncConfig, roster};
 use crate::clock::Clock;
 use crate::connector::{Error, ErrorKind, Roster, Scope, SkippedEntry};
@@ -144,6 +144,11 @@ impl Engine {
 
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// What is thought of the present time.
+    pub(super) fn believed(&self) -> Believed {
+        self.clock_watch.look(self.clock.as_ref())
     }
 
     pub(super) fn handle(&self, name: &str) -> Option<&Arc<ConnectionHandle>> {
@@ -335,6 +340,8 @@ impl Engine {
             .sink
             .as_ref()
             .is_some_and(|sink| sink.inventory.is_some());
+        // If an operator paused it meanwhile, each pass says so.
+        let lists = lists && matches!(self.paused(sync).await, Ok(None));
         let due: Vec<Unit<'_>> = members
             .iter()
             .filter(|member| {
@@ -342,67 +349,60 @@ impl Engine {
             })
             .map(unit)
             .collect();
-        let mut failed: HashMap<CalendarId, PassError> = HashMap::new();
-        let mut others: HashMap<CalendarId, u64> = HashMap::new();
         let began = self.clock.now();
-        for (unit, result) in due.iter().zip(listed_guarded(&due).await) {
-            match result {
-                Ok(count) => drop(others.insert(unit.calendar, count)),
-                Err(error) => drop(failed.insert(unit.calendar, error)),
-            }
-        }
-        let not_listed: HashMap<CalendarId, Failure> = failed
-            .iter()
-            .map(|(calendar, error)| (*calendar, Failure::from(error)))
-            .collect();
+        let results = listed_guarded(&due).await;
+        let mut listings: HashMap<CalendarId, Result<u64, PassError>> =
+            due.iter().map(|unit| unit.calendar).zip(results).collect();
         let mut outcomes = Vec::with_capacity(members.len());
         for member in &members {
             let unit = unit(member);
             let never_listed = member.state.inventoried.is_none();
             // What connectors log meanwhile carries whose calendar it is about.
             let span = tracing::info_span!("pass", sync = sync.name, calendar = unit.handle);
-            let (mut report, result) = match failed.remove(&member.state.id) {
+            let listing = listings.remove(&member.state.id);
+            let listed = matches!(listing, Some(Ok(_)));
+            let others = listing.as_ref().and_then(|listing| listing.as_ref().ok());
+            let others = others.copied().unwrap_or_default();
+            let not_listed = listing.and_then(Result::err);
+            let listing_failed = not_listed.as_ref().map(Failure::from);
+            let (mut report, result) = match not_listed {
                 // Without knowing what the sink holds, nothing is written for the first time.
                 Some(error) if never_listed => (PassReport::default(), Err(error)),
-                Some(error) => {
-                    tracing::warn!(
-                        sync = sync.name,
-                        calendar = unit.handle,
-                        code = "3936",
-                        error = %error,
-                        "The sink's content could not be listed; it is compared next time."
-                    );
-                    guarded(pass::pass(&unit, work.full, false))
-                        .instrument(span)
-                        .await
-                }
-                None => {
-                    let listed = others.contains_key(&member.state.id);
+                not_listed => {
+                    if let Some(error) = not_listed {
+                        tracing::warn!(
+                            sync = sync.name,
+                            calendar = unit.handle,
+                            code = "3936",
+                            error = %error,
+                            "The sink's content could not be listed; it is compared next time."
+                        );
+                    }
                     guarded(pass::pass(&unit, work.full, listed))
                         .instrument(span)
                         .await
                 }
             };
-            let not_listed = not_listed.get(&member.state.id);
+            report.others = others;
             // The first contact ends when both sides were read in one pass. A list alone grows old: what appears on the sink
             // before the source can be read is as strange to us as what was there on the first day.
-            let both = !matches!(result, Err(PassError::Source(_)));
-            let listed = others
-                .contains_key(&member.state.id)
-                .then_some(began)
-                .filter(|_| !unit.observed && (both || !never_listed));
-            report.others = others.get(&member.state.id).copied().unwrap_or_default();
+            let read = matches!(
+                result,
+                Ok(()) | Err(PassError::Sink(_) | PassError::Budget { .. })
+            );
+            let inventoried =
+                (listed && !unit.observed && (read || !never_listed)).then_some(began);
             let redo = Work {
                 full: work.full && result.is_err(),
-                reconcile: work.reconcile && not_listed.is_some(),
+                reconcile: work.reconcile && listing_failed.is_some(),
             };
             let outcome = self
-                .conclude(&unit, member, listed, report, result, progress)
+                .conclude(&unit, member, inventoried, report, result, progress)
                 .await;
             outcomes.push(CalendarOutcome {
                 redo,
                 // The calendar is no worse off than before, but what was asked for was not done.
-                failed: outcome.failed.or_else(|| not_listed.cloned()),
+                failed: outcome.failed.or(listing_failed),
                 ..outcome
             });
         }
@@ -413,7 +413,7 @@ impl Engine {
         &self,
         unit: &Unit<'_>,
         member: &Member,
-        listed: Option<Timestamp>,
+        inventoried: Option<Timestamp>,
         report: PassReport,
         result: Result<(), PassError>,
         progress: &dyn Progress,
@@ -425,7 +425,7 @@ impl Engine {
             .filter(|error| !matches!(error, PassError::Paused(_)))
             .map(|error| trouble(error, member.state.trouble.as_ref(), now));
         let note = CalendarReport {
-            inventoried: listed,
+            inventoried,
             forget_inventory: unit.observed,
             succeeded: trouble_after.is_none().then_some(now),
             trouble: trouble_after.clone(),
@@ -470,7 +470,7 @@ impl Engine {
         });
         let mut after = member.state.clone();
         after.trouble = trouble_after;
-        after.inventoried = after.inventoried.or(listed);
+        after.inventoried = after.inventoried.or(inventoried);
         CalendarOutcome {
             calendar: unit.reference.clone(),
             report,
@@ -493,7 +493,8 @@ impl Engine {
             store: &self.store,
             fence: self.fence,
             clock: &self.clock,
-            believed: self.clock_watch.look(self.clock.as_ref()),
+            believed: self.believed(),
+            watch: &self.clock_watch,
             sync,
             source,
             sink,
@@ -651,23 +652,19 @@ async fn plan_member(
     options: &SyncOptions,
     views: Views,
 ) -> Result<Vec<PlannedWrite>, PassError> {
-    let (Some(source), Some(sink)) = (
-        &unit.source.capabilities().source,
-        &unit.sink.capabilities().sink,
-    ) else {
-        return Err(PassError::Source(Error::unsupported("this direction")));
-    };
-    let rules = unit.sync.rules().at(unit.believed.now, source, sink)?;
+    let rules = unit.rules()?;
     if views == Views::AsStored {
         return plan::plan_stored(unit, &rules).await;
     }
-    if sink.inventory.is_some() && (options.reconcile || member.state.inventoried.is_none()) {
+    let lists = sink_capabilities(unit)?.inventory.is_some();
+    if lists && (options.reconcile || member.state.inventoried.is_none()) {
         for result in reconcile(std::slice::from_ref(unit)).await {
             result?;
         }
     }
     super::pull::pull(unit, &rules, options.full).await?;
-    plan::plan_only(unit, &rules).await
+    let (rules, deletes) = unit.planning()?;
+    plan::plan_only(unit, &rules, deletes).await
 }
 
 /// The roster that an allow list makes.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::decide::is_over;
 use super::engine::Engine;
 use super::error::EngineError;
 use super::outcome;
 use super::report::Work;
-use super::{Row, Rules, SyncConfig};
+use super::{Row, SyncConfig};
 use crate::model::Address;
 use crate::store::{Order, OrderAnswer, OrderKind, Pause, PauseScope, RowCommit, StoreError};
 
@@ -80,27 +81,6 @@ impl Engine {
         }
     }
 
-    /// The sync's rules as they are now.
-    fn rules_now(&self, sync: &SyncConfig) -> Result<Rules, EngineError> {
-        let source = self.connection(sync, &sync.source)?;
-        let sink = self.connection(sync, &sync.sink)?;
-        let (Some(reads), Some(writes)) =
-            (&source.capabilities().source, &sink.capabilities().sink)
-        else {
-            return Err(EngineError::NotCapable {
-                sync: sync.name.clone(),
-                connection: sync.source.clone(),
-                need: "this direction",
-            });
-        };
-        sync.rules()
-            .at(self.clock().now(), reads, writes)
-            .map_err(|error| EngineError::Rules {
-                sync: sync.name.clone(),
-                error,
-            })
-    }
-
     /// Opens refused writes again, and has what the sink takes twice without harm written once more. Answers how many
     /// events that concerned.
     async fn resend(
@@ -113,12 +93,7 @@ impl Engine {
             .handle(&sync.sink)
             .and_then(|sink| sink.capabilities().sink.as_ref())
             .is_some_and(|sink| sink.idempotent_upsert);
-        let rules = self.rules_now(sync)?;
-        // What has passed is not written any more: nothing would come of asking for it.
-        let ahead = |row: &Row| {
-            let held = row.sink.content.as_ref();
-            held.is_none_or(|held| held.time.wall_in(&rules.zone).last_day() >= rules.window_day())
-        };
+        let rules = self.rules(sync, self.believed().now)?;
         let mut opened = 0;
         for member in self.members(sync, only).await? {
             let calendar = member.state.id;
@@ -130,7 +105,9 @@ impl Engine {
                 .rows;
             let update: Vec<Row> = rows
                 .into_iter()
-                .filter(|row| ahead(row) && event.is_none_or(|event| is_named(row, event)))
+                // What has passed is not written any more: nothing would come of asking for it.
+                .filter(|row| !is_over(row, &rules.zone, rules.window_day()))
+                .filter(|row| event.is_none_or(|event| is_named(row, event)))
                 .filter_map(|row| outcome::resend(row, upsert, event.is_some()))
                 .collect();
             opened += update.len() as u64;

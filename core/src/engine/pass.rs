@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{self, Deletes, Plan};
 use super::unit::{PassError, Unit};
 use super::{Rules, pull};
-use crate::connector::{Error, Op};
+use crate::connector::Op;
 
 /// What a pass did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,10 +177,7 @@ fn basis(unit: &Unit<'_>, rules: &Rules) -> String {
 
 /// Whether the views are those of a round that ended well.
 async fn may_deliver(unit: &Unit<'_>) -> Result<bool, PassError> {
-    let state = unit
-        .store
-        .source_state(unit.source.name(), unit.calendar)
-        .await?;
+    let state = unit.source_state().await?;
     Ok(!unit.touched.load(Ordering::Relaxed) && state.finished.is_some())
 }
 
@@ -208,38 +205,26 @@ pub(super) async fn pass(
 ) -> (PassReport, Result<(), PassError>) {
     let mut report = PassReport::default();
     let done = async {
-        let (Some(source), Some(sink)) = (
-            &unit.source.capabilities().source,
-            &unit.sink.capabilities().sink,
-        ) else {
-            return Err(PassError::Source(Error::unsupported("this direction")));
-        };
         unit.check_paused().await?;
-        let rules = unit.sync.rules().at(unit.believed.now, source, sink)?;
         let mut trouble = None;
-        let mut deletes = Deletes::Planned;
-        if !unit.believed.trusted {
-            deletes = Deletes::ClockUnclear;
-        }
         if !unit.withdrawn {
-            match pull::pull(unit, &rules, full).await {
+            match pull::pull(unit, &unit.rules()?, full).await {
                 Ok(pulled) => {
                     report.seen = pulled.seen;
                     report.unreadable = pulled.unreadable;
-                    report.unclear = unit
-                        .store
-                        .source_state(unit.source.name(), unit.calendar)
-                        .await?
-                        .unreadable;
+                    report.unclear = unit.source_state().await?.unreadable;
                 }
                 // What was read before is delivered all the same, unless the views are half read.
                 Err(error @ PassError::Source(_)) if may_deliver(unit).await? => {
                     trouble = Some(error);
-                    deletes = Deletes::SourceUnclear;
                 }
                 Err(error) => return Err(error),
             }
         }
+        let (rules, deletes) = match unit.planning()? {
+            (rules, Deletes::Planned) if trouble.is_some() => (rules, Deletes::SourceUnclear),
+            planning => planning,
+        };
         match (unit.observed, listed) {
             (false, _) => plan_and_apply(unit, &rules, deletes, &mut report).await?,
             (true, true) if trouble.is_none() => {

@@ -50,8 +50,9 @@ pub(super) enum Deletes {
 pub(super) async fn plan_only(
     unit: &Unit<'_>,
     rules: &Rules,
+    deletes: Deletes,
 ) -> Result<Vec<PlannedWrite>, PassError> {
-    let plan = Plan::make(unit, rules, Deletes::Planned).await?;
+    let plan = Plan::make(unit, rules, deletes).await?;
     // What is shown as held can be approved.
     if !unit.observed {
         plan.hold(unit, rules).await?;
@@ -68,7 +69,7 @@ pub(super) async fn plan_stored(
         .store
         .rows(&unit.sync.name, unit.source.name(), unit.calendar)
         .await?;
-    let state = source_state(unit).await?;
+    let state = unit.source_state().await?;
     let plan = Plan::of(unit, rules, Deletes::Planned, found.rows, &state).await?;
     Ok(plan.writes())
 }
@@ -94,7 +95,7 @@ impl Plan {
         let (rows, state) = {
             // Not in the middle of another sync's round over the same calendar.
             let _alone = unit.source.round_of(unit.calendar).await;
-            let state = source_state(unit).await?;
+            let state = unit.source_state().await?;
             (linked_rows(unit, sink_capabilities(unit)?).await?, state)
         };
         Self::of(unit, rules, deletes, rows, &state).await
@@ -320,11 +321,6 @@ impl Plan {
             ..RowCommit::default()
         }
     }
-}
-
-async fn source_state(unit: &Unit<'_>) -> Result<SourceState, PassError> {
-    let state = unit.store.source_state(unit.source.name(), unit.calendar);
-    Ok(state.await?)
 }
 
 /// Whether it is known what became of the row's last attempt.

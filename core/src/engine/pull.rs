@@ -56,10 +56,7 @@ async fn pull_from(
     };
     let fields = demand.fields.clone();
     let binding = format!("{} {fields:?}", unit.source.version());
-    let known = unit
-        .store
-        .source_state(unit.source.name(), unit.calendar)
-        .await?;
+    let known = unit.source_state().await?;
     let known = if with_cursor && known.binding == binding {
         known
     } else {

@@ -6,9 +6,9 @@ use jiff::tz::TimeZone;
 
 use super::inventory::{Taken, take};
 use super::unit::{PassError, Unit, sink_capabilities};
-use super::{OnSink, SinkView};
+use super::{Agreed, OnSink, Row, SinkView};
 use crate::connector::{Error, InventoryEntry, InventoryRequest, Scope, Sharing};
-use crate::model::CalendarRef;
+use crate::model::{CalendarRef, Content};
 use crate::store::{NewRow, RowCommit};
 
 /// Lists what the sink holds of these calendars (all of one sync) and stores it. Answers, per unit, whether
@@ -65,18 +65,12 @@ fn key(calendar: &CalendarRef) -> String {
 }
 
 async fn list(first: &Unit<'_>, units: &[Unit<'_>]) -> Result<Listed, Error> {
-    let (Some(sink), Some(source), Some(capabilities)) = (
-        first.sink.connection().sink(),
-        first.source.capabilities().source.as_ref(),
-        first.sink.capabilities().sink.as_ref(),
-    ) else {
+    let Some(sink) = first.sink.connection().sink() else {
         return Err(Error::unsupported("inventory"));
     };
     let began = first.clock.now();
-    let window = first
-        .sync
-        .rules()
-        .at(first.believed.now, source, capabilities)
+    let rules = first.rules();
+    let window = rules
         .map_err(|error| Error::config(error.to_string()))?
         .window;
     let permit = first.sink.writes.enter(began).await?;
@@ -138,25 +132,17 @@ async fn store(
         .wall_clock
         .as_deref()
         .and_then(|zone| TimeZone::get(zone).ok());
+    let agrees = |agreed: &Agreed, held: &Content| {
+        agreed
+            .sink
+            .agrees_with(&prints.of(held, wall_clock.as_ref()))
+    };
     let mut others = 0;
     for taken in take(&found.rows, entries, listed.window, listed.began, sink) {
         match taken {
             Taken::Changed { row, now } => {
-                // Ours is gone, and it was not us.
                 let before = found.rows.get(row);
-                let ours = before.is_some_and(|row| {
-                    row.sink.state == OnSink::Present && row.agreed.is_some() && !row.sink.foreign
-                });
-                others += u64::from(exclusive && ours && now.sink.state == OnSink::Absent);
-                let held = now.sink.content.as_ref();
-                let agreed = now
-                    .agreed
-                    .as_ref()
-                    .filter(|_| now.sink.state == OnSink::Present);
-                if let (Some(held), Some(agreed)) = (held, agreed) {
-                    let held = prints.of(held, wall_clock.as_ref());
-                    others += u64::from(exclusive && !agreed.sink.agrees_with(&held));
-                }
+                others += u64::from(exclusive && is_of_others(before, &now, &agrees));
                 commit.update.push(*now);
             }
             Taken::Unmatched { entry, key } => {
@@ -203,4 +189,20 @@ async fn store(
         );
     }
     Ok(others)
+}
+
+/// Whether somebody else removed the record of a row, or gave it another content than was agreed. `now` is the row with
+/// what was listed.
+fn is_of_others(
+    before: Option<&Row>,
+    now: &Row,
+    agrees: impl Fn(&Agreed, &Content) -> bool,
+) -> bool {
+    match (&now.sink.state, &now.agreed, &now.sink.content) {
+        (OnSink::Present, Some(agreed), Some(held)) => !agrees(agreed, held),
+        (OnSink::Absent, ..) => before.is_some_and(|row| {
+            row.sink.state == OnSink::Present && row.agreed.is_some() && !row.sink.foreign
+        }),
+        _ => false,
+    }
 }

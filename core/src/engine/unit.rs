@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::clock_watch::Believed;
+use super::clock_watch::{Believed, ClockWatch};
+use super::plan::Deletes;
 use super::{ConnectionHandle, Rules, SyncConfig, guard};
 use crate::clock::Clock;
 use crate::connector::{Error, SinkCapabilities};
 use crate::model::{CalendarRef, FieldSet, Window};
-use crate::store::{CalendarId, Fence, PauseScope, Store, StoreError};
+use crate::store::{CalendarId, Fence, PauseScope, SourceState, Store, StoreError};
 
 /// Why a pass broke off. What it had stored stays; the next one goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,7 @@ pub(super) struct Unit<'a> {
     pub(super) clock: &'a Arc<dyn Clock>,
     /// What is thought of the present time; windows are reckoned from it.
     pub(super) believed: Believed,
+    pub(super) watch: &'a ClockWatch,
     pub(super) sync: &'a SyncConfig,
     pub(super) source: &'a ConnectionHandle,
     pub(super) sink: &'a ConnectionHandle,
@@ -127,6 +130,37 @@ pub(super) struct Demand {
 }
 
 impl Unit<'_> {
+    /// What is known of the calendar on the source's side.
+    pub(super) async fn source_state(&self) -> Result<SourceState, PassError> {
+        let (source, calendar) = (self.source.name(), self.calendar);
+        Ok(self.store.source_state(source, calendar).await?)
+    }
+
+    /// The sync's rules as they are at the time that was believed when the work began.
+    pub(super) fn rules(&self) -> Result<Rules, PassError> {
+        self.rules_at(self.believed.now)
+    }
+
+    fn rules_at(&self, now: Timestamp) -> Result<Rules, PassError> {
+        let (Some(source), Some(sink)) = (
+            &self.source.capabilities().source,
+            &self.sink.capabilities().sink,
+        ) else {
+            return Err(PassError::Source(Error::unsupported("this direction")));
+        };
+        Ok(self.sync.rules().at(now, source, sink)?)
+    }
+
+    /// What to plan by once the source has answered: answers tell the servers' time, and the first one after a start may
+    /// be the first word that ours is wrong.
+    pub(super) fn planning(&self) -> Result<(Rules, Deletes), PassError> {
+        let now = self.watch.look(self.clock.as_ref());
+        if now.trusted && self.believed.trusted {
+            return Ok((self.rules()?, Deletes::Planned));
+        }
+        Ok((self.rules_at(now.now)?, Deletes::ClockUnclear))
+    }
+
     /// Fails if an operator paused the sync, also in the middle of a pass.
     pub(super) async fn check_paused(&self) -> Result<(), PassError> {
         let pauses = self.store.pauses().await?;

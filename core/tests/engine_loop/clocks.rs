@@ -13,23 +13,27 @@ const ANNA: &str = "anna@x.dk";
 
 /// A clock that can be set while time passes.
 #[derive(Debug)]
-struct WallClock(Mutex<(Timestamp, Duration, Vec<Heard>)>);
+struct WallClock {
+    state: Mutex<(Timestamp, Duration, Vec<Heard>)>,
+    /// This source tells the time with its answers: so much more than ours. Before it was asked so often, nobody does.
+    told: Mutex<Option<(MemorySource, usize, SignedDuration)>>,
+}
 
 impl WallClock {
     fn pass(&self, hours: u32) {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         let hour = Duration::from_secs(3_600);
         state.0 += SignedDuration::from_hours(i64::from(hours));
         state.1 += hour * hours;
     }
 
     fn set(&self, by: SignedDuration) {
-        self.0.lock().unwrap().0 += by;
+        self.state.lock().unwrap().0 += by;
     }
 
     /// A server's clock is as far ahead of ours.
     fn heard(&self, ahead: SignedDuration) {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         let at = state.1;
         state.2 = vec![Heard { ahead, at }];
     }
@@ -37,15 +41,22 @@ impl WallClock {
 
 impl Clock for WallClock {
     fn now(&self) -> Timestamp {
-        self.0.lock().unwrap().0
+        self.state.lock().unwrap().0
     }
 
     fn elapsed(&self) -> Option<Duration> {
-        Some(self.0.lock().unwrap().1)
+        Some(self.state.lock().unwrap().1)
     }
 
     fn heard(&self) -> Vec<Heard> {
-        self.0.lock().unwrap().2.clone()
+        let mut heard = self.state.lock().unwrap().2.clone();
+        if let Some((source, asked, ahead)) = &*self.told.lock().unwrap()
+            && source.requests().len() > *asked
+        {
+            let at = self.state.lock().unwrap().1;
+            heard.push(Heard { ahead: *ahead, at });
+        }
+        heard
     }
 }
 
@@ -63,11 +74,22 @@ impl Jumpy {
             let start = format!("2026-12-{:02} 10:00", 1 + n);
             world.source.put(ANNA, event(&format!("e{n:02}"), &start));
         }
-        let clock = Arc::new(WallClock(Mutex::new((
-            at("2026-11-23 08:00"),
-            Duration::ZERO,
-            Vec::new(),
-        ))));
+        let clock = Arc::new(WallClock {
+            state: Mutex::new((at("2026-11-23 08:00"), Duration::ZERO, Vec::new())),
+            told: Mutex::default(),
+        });
+        let engine = Self::engine(&world, &clock).await;
+        let it = Self {
+            world,
+            clock,
+            engine,
+        };
+        assert_eq!(it.sync().await.total.created, 20);
+        it.world.sink.writes();
+        it
+    }
+
+    async fn engine(world: &World, clock: &Arc<WallClock>) -> Engine {
         let fence = world.store.acquire("test", clock.now()).await.unwrap();
         let handles = [
             ConnectionHandle::new(
@@ -83,22 +105,14 @@ impl Jumpy {
                 Arc::new(world.sink.clone()),
             ),
         ];
-        let engine = Engine::new(
+        Engine::new(
             Arc::clone(&world.store),
             fence,
-            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::clone(clock) as Arc<dyn Clock>,
             handles.map(Arc::new),
             vec![sync_config()],
         )
-        .unwrap();
-        let it = Self {
-            world,
-            clock,
-            engine,
-        };
-        assert_eq!(it.sync().await.total.created, 20);
-        it.world.sink.writes();
-        it
+        .unwrap()
     }
 
     async fn sync(&self) -> SyncReport {
@@ -188,4 +202,41 @@ async fn what_was_put_off_by_a_wrong_clock_is_not_put_off_for_good() {
     it.world.sink.answer(|answers| answers.scripted.clear());
     it.clock.set(SignedDuration::from_hours(-24 * 60));
     assert_eq!(it.sync().await.total.updated, 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_wrong_when_the_program_started_deletes_nothing_in_the_first_pass() {
+    let mut it = Jumpy::new().await;
+    let ahead = SignedDuration::from_hours(-24 * 15);
+    it.clock.set(-ahead);
+    // Until the source is read, nobody tells the time.
+    let asked = it.world.source.requests().len();
+    *it.clock.told.lock().unwrap() = Some((it.world.source.clone(), asked, ahead));
+    it.engine = Jumpy::engine(&it.world, &it.clock).await;
+    // By our clock it moved into the past.
+    it.world.source.put(ANNA, event("e18", "2026-12-02 15:00"));
+    let report = it.sync().await;
+    assert_eq!((report.total.deleted, report.total.held), (0, 0));
+    assert_eq!(it.world.sink.ids().len(), 20);
+    it.clock.set(ahead);
+    *it.clock.told.lock().unwrap() = None;
+    it.engine = Jumpy::engine(&it.world, &it.clock).await;
+    let report = it.sync().await;
+    assert_eq!((report.total.deleted, report.total.updated), (0, 1));
+}
+
+#[tokio::test]
+async fn a_plan_by_a_wrong_clock_shows_no_deletes() {
+    let it = Jumpy::new().await;
+    it.world.source.remove(ANNA, "e03");
+    let deletes = async || {
+        let sync = &it.engine.syncs()[0];
+        let (options, never) = (SyncOptions::default(), &it.world.shutdown);
+        let plans = it.engine.plan(sync, &options, never).await.unwrap();
+        plans.iter().map(|plan| plan.writes.len()).sum::<usize>()
+    };
+    it.clock.set(SignedDuration::from_hours(24 * 60));
+    assert_eq!(deletes().await, 0);
+    it.clock.set(SignedDuration::from_hours(-24 * 60));
+    assert_eq!(deletes().await, 1);
 }
