@@ -20,3 +20,4 @@ pub mod planner;
 pub mod seed;
 pub mod server;
 pub mod tls;
+pub mod windows;

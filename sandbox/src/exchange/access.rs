@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
 use jiff::tz::TimeZone;
 
 use super::ids::read_folder_id;
@@ -14,7 +11,7 @@ use super::soap::EwsError;
 use super::store::Store;
 use super::xml::Element;
 use super::zone::Zone;
-use crate::server::{Request, Response};
+use crate::windows::Known;
 
 /// Whom an account may impersonate (role ApplicationImpersonation with its recipient scope).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,9 +39,9 @@ pub enum Right {
 /// An account that can sign in.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
-    /// User name for Basic authentication (`DOMAIN\user` or UPN), compared without regard to case.
+    /// User name (`DOMAIN\user` or UPN), compared without regard to case.
     pub user: String,
-    /// Password for Basic authentication; `None` refuses Basic.
+    /// Password for Basic, NTLM and Negotiate; `None` refuses these.
     pub password: Option<String>,
     /// Bearer token; `None` refuses Bearer.
     pub token: Option<String>,
@@ -64,6 +61,15 @@ impl Account {
             password: Some(password.into()),
             impersonation: Impersonation::Everybody,
             ..Account::default()
+        }
+    }
+
+    /// What the front needs of it.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            token: self.token.clone(),
         }
     }
 
@@ -90,36 +96,6 @@ impl Account {
             .find(|(owner, _)| owner.eq_ignore_ascii_case(address))
             .map(|(_, right)| *right)
     }
-}
-
-/// Finds the account of a request by its Authorization header.
-pub(crate) fn sign_in<'a>(accounts: &'a [Account], request: &Request) -> Option<&'a Account> {
-    let (scheme, value) = request.header("authorization")?.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("basic") {
-        let decoded = String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok()?;
-        let (user, password) = decoded.split_once(':')?;
-        return accounts.iter().find(|account| {
-            account.user.eq_ignore_ascii_case(user) && account.password.as_deref() == Some(password)
-        });
-    }
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return accounts
-            .iter()
-            .find(|account| account.token.as_deref() == Some(value.trim()));
-    }
-    None
-}
-
-/// 401 with the schemes that some account can use.
-pub(crate) fn unauthorized(accounts: &[Account]) -> Response {
-    let mut response = Response::text(StatusCode::UNAUTHORIZED, "");
-    if accounts.iter().any(|account| account.token.is_some()) {
-        response = response.with_header("www-authenticate", "Bearer");
-    }
-    if accounts.iter().any(|account| account.password.is_some()) {
-        response = response.with_header("www-authenticate", "Basic realm=\"localhost\"");
-    }
-    response
 }
 
 /// One request's surroundings.

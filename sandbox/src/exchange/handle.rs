@@ -20,6 +20,7 @@ use super::store::{MailboxKind, Store, StoreError};
 use crate::fault::{Fault, FaultPlan, FaultSpecError};
 use crate::ledger::Ledger;
 use crate::server::{Server, ServerOptions};
+use crate::windows::{self, SignIn, SignInCounts};
 
 /// How the server is started.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct ExchangeOptions {
     pub database: u64,
     /// Limits and times of notifications.
     pub notifications: Notifications,
+    /// Which ways to sign in are offered.
+    pub sign_in: SignIn,
 }
 
 impl Default for ExchangeOptions {
@@ -53,6 +56,7 @@ impl Default for ExchangeOptions {
             // The standard library's random keys.
             database: RandomState::new().build_hasher().finish(),
             notifications: Notifications::default(),
+            sign_in: SignIn::default(),
         }
     }
 }
@@ -144,6 +148,7 @@ impl ExchangeSandbox {
         let service = Arc::new(Service {
             store: Mutex::new(store),
             accounts: Mutex::new(options.accounts),
+            front: windows::Front::new(options.sign_in),
             profile: options.profile,
             faults: FaultPlan::default(),
             ledger: Ledger::default(),
@@ -175,6 +180,24 @@ impl ExchangeSandbox {
     /// Stops listening; requests under way may finish for a short time.
     pub async fn stop(&self) {
         self.server.stop().await;
+    }
+
+    // Sign-in.
+
+    /// What was counted of sign-ins so far.
+    #[must_use]
+    pub fn sign_in_counts(&self) -> SignInCounts {
+        self.service.front.counts()
+    }
+
+    /// Changes how accounts sign in, for requests from now on.
+    pub fn change_sign_in(&self, change: impl FnOnce(&mut SignIn)) {
+        self.service.front.change(change);
+    }
+
+    /// Unlocks all accounts, and lets nobody be signed in.
+    pub fn unlock_accounts(&self) {
+        self.service.front.unlock();
     }
 
     // Mailboxes.

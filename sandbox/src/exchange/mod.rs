@@ -51,3 +51,5 @@ pub use profile::Profile;
 pub use recurrence::{DayIndex, DayKind, Pattern, Range, Recurrence, SeriesRule};
 pub use store::{MailboxKind, StoreError};
 pub use zone::Zone;
+
+pub use crate::windows::{Binding, SignIn, SignInCounts, Spoil};

@@ -20,6 +20,7 @@ use super::xml::{self, Element};
 use crate::fault::{FaultKind, FaultPlan, after, before};
 use crate::ledger::{Call, Ledger};
 use crate::server::{Body, Handler, Reply, Request, Response};
+use crate::windows::{self, Ruling};
 
 /// The path of the service, compared without regard to case as IIS does.
 pub(crate) const PATH: &str = "/EWS/Exchange.asmx";
@@ -28,6 +29,7 @@ pub(crate) const PATH: &str = "/EWS/Exchange.asmx";
 pub(crate) struct Service {
     pub(crate) store: Mutex<Store>,
     pub(crate) accounts: Mutex<Vec<Account>>,
+    pub(crate) front: windows::Front,
     pub(crate) profile: Profile,
     pub(crate) faults: FaultPlan,
     pub(crate) ledger: Ledger<ExchangeCall>,
@@ -95,9 +97,32 @@ impl Service {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let Some(account) = access::sign_in(&accounts, request) else {
-            return access::unauthorized(&accounts).into();
+        let known: Vec<_> = accounts.iter().map(Account::known).collect();
+        let (number, header) = match self.front.rule(&known, request) {
+            Ruling::LetIn(number, header) => (number, header),
+            Ruling::Answer(reply) => return reply,
         };
+        let Some(account) = accounts.get(number) else {
+            return Response::text(StatusCode::FORBIDDEN, "").into();
+        };
+        let reply = self.let_in(request, account, parsed, kinds, faults, call);
+        match header {
+            Some(header) => headed(reply, |response| {
+                response.with_header("www-authenticate", &header)
+            }),
+            None => reply,
+        }
+    }
+
+    fn let_in(
+        &self,
+        request: &Request,
+        account: &Account,
+        parsed: Result<Parsed, EwsError>,
+        kinds: &[FaultKind],
+        faults: &[EwsFault],
+        call: &mut ExchangeCall,
+    ) -> Reply {
         call.user = Some(account.user.clone());
         if request.method != Method::POST {
             return Response::text(StatusCode::METHOD_NOT_ALLOWED, "").into();
@@ -555,6 +580,7 @@ mod tests {
         Service {
             store: Mutex::new(store),
             accounts: Mutex::new(vec![Account::service("svc", "pw")]),
+            front: windows::Front::default(),
             profile: Profile::Exchange2019,
             faults: FaultPlan::default(),
             ledger: Ledger::default(),
