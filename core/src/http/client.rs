@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::tls::Version;
-use reqwest::{Certificate, Client, Method, Proxy, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Proxy, Response, StatusCode};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -80,6 +80,16 @@ impl HttpClient {
         identity: Option<&ClientIdentity>,
         context: &Context,
     ) -> Result<Self> {
+        Self::build_with(settings, identity, context, |builder| builder)
+    }
+
+    /// As [`build`](Self::build), with what a special kind of client needs besides.
+    pub(super) fn build_with(
+        settings: &HttpSettings,
+        identity: Option<&ClientIdentity>,
+        context: &Context,
+        special: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Self> {
         install_provider();
         let mut builder = Client::builder()
             .redirect(Policy::none())
@@ -115,7 +125,7 @@ impl HttpClient {
             ProxySetting::None => builder.no_proxy(),
             ProxySetting::Url(url) => builder.proxy(proxy(url, settings, context)?),
         };
-        let client = builder.build().map_err(|error| {
+        let client = special(builder).build().map_err(|error| {
             let (_, detail) = classify(error);
             Error::config(format!(
                 "no HTTP client can be made from these settings: {detail}"
@@ -164,7 +174,7 @@ impl HttpClient {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<HttpResponse, HttpFailure> {
-        let mut response = self
+        let response = self
             .client
             .request(method, url.clone())
             .headers(headers)
@@ -172,10 +182,29 @@ impl HttpClient {
             .send()
             .await
             .map_err(|error| self.failure(url, error))?;
-        let status = response.status();
-        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        let response = self.accepted(url, response)?;
+        self.read_whole(url, response).await
+    }
+
+    pub(super) fn reqwest(&self) -> &Client {
+        &self.client
+    }
+
+    /// An answer of the server, not of a proxy that wants to be paid attention to.
+    pub(super) fn accepted(&self, url: &Url, response: Response) -> Result<Response, HttpFailure> {
+        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return Err(self.because(url, Cause::ProxyAuth));
         }
+        Ok(response)
+    }
+
+    /// Reads an answer up to the limit.
+    pub(super) async fn read_whole(
+        &self,
+        url: &Url,
+        mut response: Response,
+    ) -> Result<HttpResponse, HttpFailure> {
+        let status = response.status();
         if response
             .content_length()
             .is_some_and(|length| length > self.max_response)
@@ -206,7 +235,7 @@ impl HttpClient {
         Ok(answer)
     }
 
-    fn failure(&self, url: &Url, error: reqwest::Error) -> HttpFailure {
+    pub(super) fn failure(&self, url: &Url, error: reqwest::Error) -> HttpFailure {
         let (cause, detail) = classify(error);
         HttpFailure {
             detail,

@@ -3,6 +3,7 @@
 //! - [`HttpSettings`]: what an operator can set for every connection that speaks HTTP.
 //! - [`ClientCertificate`] and [`ClientIdentity`]: a certificate with its key from PKCS#12 or PEM files.
 //! - [`HttpClient`]: sends one request, reads the answer up to a limit, follows no redirect, retries nothing.
+//! - [`HttpLane`]: the same on one connection, for protocols that sign in the connection (NTLM).
 //! - [`HttpFailure`]: why there was no answer, told apart finely enough to act on.
 //!
 //! The server's certificate is always verified; there is no setting against it.
@@ -13,6 +14,7 @@ mod duration;
 mod failure;
 #[cfg(test)]
 mod handshake_tests;
+mod lane;
 mod refused;
 mod settings;
 
@@ -20,6 +22,7 @@ pub use certificate::{CertificateFacts, ClientCertificate, ClientIdentity};
 pub use client::{HttpClient, HttpResponse, same_origin};
 pub use duration::HumanDuration;
 pub use failure::{Cause, HttpFailure};
+pub use lane::{HttpAnswer, HttpLane, LaneFailure};
 pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode};
 pub use settings::{HttpSettings, ProxySetting, TlsBackend, TlsVersion};
