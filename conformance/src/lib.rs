@@ -46,7 +46,9 @@ pub enum Selection {
 }
 
 impl Selection {
-    fn takes(&self, test: &Test) -> bool {
+    /// Whether this test is among them.
+    #[must_use]
+    pub fn takes(&self, test: &Test) -> bool {
         match self {
             Self::All => true,
             Self::Smoke => test.smoke,

@@ -38,17 +38,29 @@ pub(super) async fn run(args: &TestConnectorArgs, output: Output) -> Result<Exit
         (None, true) => Selection::Smoke,
         (None, false) => Selection::All,
     };
+    if !calbridge_conformance::tests()
+        .iter()
+        .any(|test| selection.takes(test))
+    {
+        return Err(AppError::Usage(
+            "no test has such a name; without `--only` all run, and show theirs".to_owned(),
+        ));
+    }
+    // A run may take minutes: whether there is a place for its report is found out before.
+    let junit = args.junit.as_ref().map(|path| {
+        fs::File::create(path).map_err(|error| {
+            AppError::Usage(format!("`{}` cannot be written: {error}", path.display()))
+        })
+    });
+    let junit = junit.transpose()?;
     let report = calbridge_conformance::run(entry, Arc::new(world), &selection, |test| {
         if !output.json {
             tell(test);
         }
     })
     .await;
-    if report.tests.is_empty() {
-        return Err(AppError::Usage("no test has such a name".to_owned()));
-    }
-    if let Some(path) = &args.junit {
-        write_junit(&report, path)?;
+    if let Some(file) = junit {
+        write_junit(&report, file)?;
     }
     output.show(&report, || report.table())?;
     Ok(if report.passed() {
@@ -69,11 +81,9 @@ fn tell(test: &TestReport) {
     let _ = writeln!(std::io::stderr().lock(), "{} ... {word}", test.name);
 }
 
-fn write_junit(report: &Report, path: &Path) -> Result<(), AppError> {
-    let text = report
-        .junit()
-        .map_err(|error| AppError::Failed(format!("the report is no XML: {error}")))?;
-    fs::write(path, text).map_err(|error| {
-        AppError::Failed(format!("`{}` cannot be written: {error}", path.display()))
-    })
+fn write_junit(report: &Report, mut file: fs::File) -> Result<(), AppError> {
+    let failed = |why: String| AppError::Failed(format!("the JUnit report: {why}"));
+    let text = report.junit().map_err(|error| failed(error.to_string()))?;
+    file.write_all(text.as_bytes())
+        .map_err(|error| failed(error.to_string()))
 }
