@@ -183,15 +183,15 @@ pub struct ApplyReport {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Probe {
-    /// It took effect.
+    /// It took effect: the record was made or changed, or is gone if it was to go.
     Found {
         /// The record's address.
         remote: SideRef,
-        /// What it holds.
+        /// What it holds; nothing if it was to go.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content: Option<Content>,
     },
-    /// It certainly took no effect.
+    /// It certainly took no effect: what was there before is as it was.
     Absent,
     /// Nobody can tell.
     Undecidable,

@@ -10,8 +10,8 @@ use super::schedule::Due;
 use super::unit::{PassError, Unit, sink_capabilities};
 use super::{Inputs, LinkId, Row, Rules, guard, outcome};
 use crate::connector::{
-    ApplyReport, AttemptToken, Error, ErrorKind, Op, Outcome, Scope, SinkCapabilities, Write,
-    WriteId, WriteOutcome,
+    ApplyReport, AttemptToken, Error, ErrorKind, ExternalIds, Op, Outcome, Scope, SinkCapabilities,
+    Write, WriteId, WriteOutcome,
 };
 use crate::store::{CallRecord, DecisionRecord, Spent, StoreError};
 
@@ -157,7 +157,11 @@ impl Plan {
         batch
             .iter()
             .filter_map(|(position, due)| {
-                let row = self.rows.get(*position)?.clone();
+                let mut row = self.rows.get(*position)?.clone();
+                if due.intent.op() == Some(Op::Create) && sink.external_ids == ExternalIds::Sink {
+                    // The record gets another id than the one that is gone.
+                    row.sink.remote = None;
+                }
                 let fresh = AttemptToken(uuid::Uuid::new_v4().to_string());
                 Some(outcome::begin(row, &due.intent, fresh, &context))
             })

@@ -218,7 +218,8 @@ fn is_refused(row: &Row, desired: &Desired, intent: &Intent, context: &DecideCon
 
 fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Decision {
     let state = match row.sink.state {
-        OnSink::Unknown if !context.idempotent_upsert => {
+        // Changing or removing a record twice comes to the same; making it twice does not, unless the sink knows our ids.
+        OnSink::Unknown if !context.idempotent_upsert && may_be_made(row) => {
             let intent = if context.probe {
                 Intent::Probe
             } else {
@@ -251,6 +252,12 @@ fn decide_open(row: &Row, desired: &Desired, context: &DecideContext<'_>) -> Dec
             present(row, state, content, *creatable, context)
         }
     }
+}
+
+/// Whether the write of unknown fate was to make a record, as far as is known.
+fn may_be_made(row: &Row) -> bool {
+    let attempt = row.attempt.as_ref();
+    attempt.is_none_or(|attempt| attempt.op == Op::Create)
 }
 
 /// Whether the sink took a write that is still what is wanted, and has yet to say what became of it.

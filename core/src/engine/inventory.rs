@@ -32,7 +32,8 @@ pub enum Taken {
 /// Compares a complete inventory of one calendar with its rows.
 ///
 /// Absence counts only inside the inventory's bounds, and only for rows that were acknowledged before it
-/// `began`, less the time that the sink may take to show our writes. Entries that are listed twice count once.
+/// `began`, less the time that the sink may take to show our writes. Entries that are listed twice count once. Where the
+/// sink assigns ids, a record belongs to the row without one that has its key.
 #[must_use]
 pub fn take(
     rows: &[Row],
@@ -53,14 +54,23 @@ pub fn take(
         ))
         .unwrap_or(began);
     let by_legacy = by_legacy(rows, entries, window, settled, sink);
+    // A record that nobody stands for may be one that was sent and not answered yet.
+    let awaited = rows.iter().any(is_made_without_answer);
+    let by_key = if awaited {
+        HashMap::new()
+    } else {
+        by_key(rows, entries)
+    };
     let mut listed: HashSet<usize> = HashSet::new();
     let mut unmatched: HashSet<String> = HashSet::new();
 
     for (position, entry) in entries.iter().enumerate() {
         let id = entry.remote.id.to_lowercase();
         let own = by_remote.get(&id).copied();
+        let of_key = || by_key.get(entry.key.as_ref()?);
         let heir = by_legacy
             .get(&id)
+            .or_else(of_key)
             .copied()
             .filter(|row| !listed.contains(row));
         let known = match own.and_then(|own| rows.get(own)) {
@@ -77,6 +87,9 @@ pub fn take(
             None => heir,
         };
         let Some(row) = known else {
+            if awaited {
+                continue;
+            }
             let key = entry
                 .key
                 .clone()
@@ -112,6 +125,7 @@ pub fn take(
     for (position, row) in rows.iter().enumerate() {
         if listed.contains(&position)
             || row.sink.state == OnSink::Absent
+            || is_made_without_answer(row)
             || is_recent(row, settled)
             || !is_inside(row, window, sink.inventory)
         {
@@ -158,6 +172,32 @@ fn by_legacy(
         }
     }
     found
+}
+
+/// The events that have no record, by keys that no other such event and no other record has.
+fn by_key<'k>(rows: &'k [Row], entries: &'k [InventoryEntry]) -> HashMap<&'k EventKey, usize> {
+    let mut records: HashMap<&EventKey, usize> = HashMap::new();
+    for key in entries.iter().filter_map(|entry| entry.key.as_ref()) {
+        *records.entry(key).or_default() += 1;
+    }
+    let mut found = HashMap::new();
+    for (position, row) in rows.iter().enumerate() {
+        if row.sink.remote.is_none() && records.get(&row.key) == Some(&1) {
+            found
+                .entry(&row.key)
+                .and_modify(|row| *row = None)
+                .or_insert(Some(position));
+        }
+    }
+    found
+        .into_iter()
+        .filter_map(|(key, row)| Some((key, row?)))
+        .collect()
+}
+
+/// Whether a record was to be made under an id that the sink assigns, and what became of it is unknown: a probe tells.
+fn is_made_without_answer(row: &Row) -> bool {
+    row.sink.state == OnSink::Unknown && row.sink.remote.is_none()
 }
 
 /// Whether no event ever stood for the row's record, and nothing was done about it.

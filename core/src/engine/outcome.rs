@@ -188,16 +188,24 @@ pub fn resend(mut row: Row, upsert: bool, named: bool) -> Option<Row> {
 /// The row after it was told what became of its write.
 #[must_use]
 pub fn told(mut row: Row, probe: &Probe, now: Timestamp) -> Row {
-    match probe {
-        Probe::Found { remote, content } => {
+    let op = row.attempt.as_ref().map(|attempt| attempt.op);
+    match (probe, op) {
+        (Probe::Found { .. }, Some(Op::Delete)) | (Probe::Absent, Some(Op::Create) | None) => {
+            found_absent(&mut row, now);
+        }
+        (Probe::Found { remote, content }, _) => {
             row.sink.state = OnSink::Present;
             row.sink.remote = Some(remote.clone());
             if content.is_some() {
                 row.sink.content.clone_from(content);
             }
         }
-        Probe::Absent => found_absent(&mut row, now),
-        Probe::Undecidable => {}
+        // What was there before is there still.
+        (Probe::Absent, Some(Op::Update | Op::Delete)) => {
+            row.sink.state = OnSink::Present;
+            row.attempt = None;
+        }
+        (Probe::Undecidable, _) => {}
     }
     row
 }
