@@ -74,6 +74,13 @@ pub enum Act {
         who: usize,
         item: usize,
     },
+    /// Everything of a calendar goes: by mistake, and comes back; or not.
+    Clear {
+        who: usize,
+    },
+    Refill {
+        who: usize,
+    },
     /// Comes back under another id.
     Undelete {
         who: usize,
@@ -198,8 +205,6 @@ pub enum Writing {
     Panic,
 }
 
-const WHO: std::ops::Range<usize> = 0..3;
-
 fn reading() -> impl Strategy<Value = Reading> {
     prop_oneof![
         Just(Reading::Refuse),
@@ -226,56 +231,59 @@ fn writing() -> impl Strategy<Value = Writing> {
     ]
 }
 
-fn person() -> impl Strategy<Value = Act> {
+fn person(people: usize) -> impl Strategy<Value = Act> {
+    let who = move || 0..people;
     let day = || -3..130_i64;
     let quarter = || 0..96_i64;
     let item = || 0..40_usize;
     prop_oneof![
-        8 => (WHO, day(), quarter(), 0..300_i64, 0..6_u8).prop_map(|(who, day, quarter, length, zone)| Act::Single { who, day, quarter, length, zone }),
-        2 => (WHO, day(), 1..15_i64).prop_map(|(who, day, days)| Act::Days { who, day, days }),
-        3 => (WHO, day(), quarter(), prop_oneof![Just(1), Just(7), Just(14), Just(30)], 0..30_i32, 0..6_u8, any::<bool>()).prop_map(|(who, day, quarter, every, count, zone, all_day)| Act::Series { who, day, quarter, every, count, zone, all_day: all_day && every > 1 }),
+        8 => (who(), day(), quarter(), 0..300_i64, 0..6_u8).prop_map(|(who, day, quarter, length, zone)| Act::Single { who, day, quarter, length, zone }),
+        2 => (who(), day(), 1..15_i64).prop_map(|(who, day, days)| Act::Days { who, day, days }),
+        3 => (who(), day(), quarter(), prop_oneof![Just(1), Just(7), Just(14), Just(30)], 0..30_i32, 0..6_u8, any::<bool>()).prop_map(|(who, day, quarter, every, count, zone, all_day)| Act::Series { who, day, quarter, every, count, zone, all_day: all_day && every > 1 }),
         1 => (day(), quarter()).prop_map(|(day, quarter)| Act::Invite { day, quarter }),
-        1 => (WHO, item(), day()).prop_map(|(who, item, day)| Act::Copy { who, item, day }),
-        5 => (WHO, item(), -800..4000_i64).prop_map(|(who, item, quarters)| Act::Move { who, item, quarters }),
-        2 => (WHO, item(), 0..300_i64).prop_map(|(who, item, length)| Act::Resize { who, item, length }),
-        2 => (WHO, item(), any::<bool>()).prop_map(|(who, item, free)| Act::Free { who, item, free }),
-        1 => (WHO, item()).prop_map(|(who, item)| Act::Cancel { who, item }),
-        5 => (WHO, item()).prop_map(|(who, item)| Act::Delete { who, item }),
-        1 => (WHO, item()).prop_map(|(who, item)| Act::Undelete { who, item }),
-        4 => (WHO, item(), 0..40_i32, proptest::option::of(-2000..2000_i64)).prop_map(|(who, item, nth, by)| Act::Except { who, item, nth, by }),
-        1 => (WHO, item()).prop_map(|(who, item)| Act::Regular { who, item }),
-        1 => (WHO, item(), 1..20_i32).prop_map(|(who, item, count)| Act::Shorten { who, item, count }),
-        1 => (WHO, item(), prop_oneof![Just(0), Just(7), Just(14)], 1..12_i32).prop_map(|(who, item, every, count)| Act::Repeat { who, item, every, count }),
-        1 => (WHO, item()).prop_map(|(who, item)| Act::SwitchAllDay { who, item }),
+        1 => (who(), item(), day()).prop_map(|(who, item, day)| Act::Copy { who, item, day }),
+        5 => (who(), item(), -800..4000_i64).prop_map(|(who, item, quarters)| Act::Move { who, item, quarters }),
+        2 => (who(), item(), 0..300_i64).prop_map(|(who, item, length)| Act::Resize { who, item, length }),
+        2 => (who(), item(), any::<bool>()).prop_map(|(who, item, free)| Act::Free { who, item, free }),
+        1 => (who(), item()).prop_map(|(who, item)| Act::Cancel { who, item }),
+        5 => (who(), item()).prop_map(|(who, item)| Act::Delete { who, item }),
+        1 => (who(), item()).prop_map(|(who, item)| Act::Undelete { who, item }),
+        4 => (who(), item(), 0..40_i32, proptest::option::of(-2000..2000_i64)).prop_map(|(who, item, nth, by)| Act::Except { who, item, nth, by }),
+        1 => (who(), item()).prop_map(|(who, item)| Act::Regular { who, item }),
+        1 => (who(), item(), 1..20_i32).prop_map(|(who, item, count)| Act::Shorten { who, item, count }),
+        1 => (who(), item(), prop_oneof![Just(0), Just(7), Just(14)], 1..12_i32).prop_map(|(who, item, every, count)| Act::Repeat { who, item, every, count }),
+        1 => (who(), item()).prop_map(|(who, item)| Act::SwitchAllDay { who, item }),
+        1 => prop::bool::weighted(0.4).prop_flat_map(move |goes| who().prop_map(move |who| if goes { Act::Clear { who } } else { Act::Refill { who } })),
     ]
 }
 
-fn mishap() -> impl Strategy<Value = Act> {
+fn mishap(people: usize) -> impl Strategy<Value = Act> {
+    let who = move || 0..people;
     prop_oneof![
         2 => (0..200_usize).prop_map(|nth| Act::Lose { nth }),
         2 => (0..200_usize).prop_map(|nth| Act::Tamper { nth }),
-        1 => (WHO, 1..80_i64).prop_map(|(who, day)| Act::Ghost { who, day }),
-        6 => (WHO, reading()).prop_map(|(who, trouble)| Act::Reading { who, trouble }),
+        1 => (who(), 1..80_i64).prop_map(|(who, day)| Act::Ghost { who, day }),
+        6 => (who(), reading()).prop_map(|(who, trouble)| Act::Reading { who, trouble }),
         6 => writing().prop_map(|trouble| Act::Writing { trouble }),
         4 => (0..30_u32, any::<bool>()).prop_map(|(call, processed)| Act::Crash { call, processed }),
         2 => Just(Act::Restart),
         1 => Just(Act::Backup),
         1 => Just(Act::Restore),
-        1 => WHO.prop_map(|who| Act::Rename { who }),
-        1 => WHO.prop_map(|who| Act::Leave { who }),
-        2 => WHO.prop_map(|who| Act::Return { who }),
+        1 => who().prop_map(|who| Act::Rename { who }),
+        1 => who().prop_map(|who| Act::Leave { who }),
+        2 => who().prop_map(|who| Act::Return { who }),
         1 => Just(Act::EmptyRoster),
         2 => Just(Act::Approve),
     ]
 }
 
 /// A life of about two years.
-pub fn life() -> impl Strategy<Value = Vec<Act>> {
+pub fn life(people: usize) -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         6 => (1..170_i64).prop_map(|hours| Act::Pass { hours }),
         7 => (prop::bool::weighted(0.1), prop::bool::weighted(0.15)).prop_map(|(full, reconcile)| Act::Sync { full, reconcile }),
-        6 => person(),
-        3 => mishap(),
+        6 => person(people),
+        3 => mishap(people),
         1 => prop::bool::weighted(0.25).prop_map(|now| if now { Act::Settle } else { Act::Pass { hours: 24 } }),
     ];
     vec(act, 750..800)

@@ -15,12 +15,12 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::acts::Act;
+use crate::guard::Standing;
 use crate::systems::{
     Person, State, Systems, owner, sink_capabilities, source_capabilities, today, window_end,
 };
 use crate::truth::{self, Exception, Item, Items, Occurrence, Rule, Span, Zone};
 
-const PEOPLE: usize = 3;
 /// How long what has passed is watched.
 const MEMORY: SignedDuration = SignedDuration::from_hours(24 * 60);
 
@@ -29,6 +29,14 @@ pub enum Place {
     Memory,
     /// A file, with backups that can be restored.
     File(tempfile::TempDir),
+}
+
+/// What a life is played in.
+pub struct Setting {
+    pub place: Place,
+    pub people: usize,
+    /// Whether the sink assigns ids.
+    pub assigns_ids: bool,
 }
 
 struct Life {
@@ -43,6 +51,7 @@ struct Life {
     /// Records that passed as they should, and must stay: by owner and the source's id.
     passed: BTreeMap<(usize, String), Span>,
     next_item: u32,
+    standing: Standing,
     /// What is deleted and may come back.
     bin: Vec<(usize, u32, Item)>,
     stale: bool,
@@ -52,14 +61,14 @@ struct Life {
 ///
 /// # Errors
 /// What was wrong first, in words.
-pub fn play(acts: &[Act], place: Place) -> Result<(), String> {
+pub fn play(acts: &[Act], setting: Setting) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut life = Life::begin(place).await;
+        let mut life = Life::begin(setting).await;
         for (n, act) in acts.iter().enumerate() {
             let done = life.act(act).await;
             done.map_err(|wrong| format!("act {n}, {act:?}: {wrong}"))?;
@@ -92,7 +101,7 @@ async fn engine(
         Arc::clone(clock) as Arc<dyn Clock>,
         [
             handle("source", source_capabilities()),
-            handle("sink", sink_capabilities()),
+            handle("sink", sink_capabilities(systems.lock().assigns_ids)),
         ],
         vec![sync.clone()],
     )
@@ -110,19 +119,21 @@ fn open(place: &Place, file: u32, now: Timestamp) -> Arc<dyn Store> {
 }
 
 impl Life {
-    async fn begin(place: Place) -> Self {
+    async fn begin(setting: Setting) -> Self {
         let now: Timestamp = "2026-01-12T09:00:00Z".parse().unwrap();
         let systems = Systems::default();
         {
             let mut state = systems.lock();
             state.now = now;
-            state.people = (0..PEOPLE).map(|_| Person::default()).collect();
+            state.people = (0..setting.people).map(|_| Person::default()).collect();
+            state.assigns_ids = setting.assigns_ids;
         }
         let clock = Arc::new(FixedClock::new(now));
         let sync: SyncConfig = serde_json::from_value(serde_json::json!({
             "name": "life", "source": "source", "sink": "sink",
         }))
         .unwrap();
+        let place = setting.place;
         let store = open(&place, 0, now);
         let engine = engine(&store, &clock, &systems, &sync).await;
         Self {
@@ -135,6 +146,7 @@ impl Life {
             engine,
             sync,
             passed: BTreeMap::new(),
+            standing: Standing::default(),
             next_item: 0,
             bin: Vec::new(),
             stale: false,
@@ -147,9 +159,7 @@ impl Life {
             Act::Sync { full, reconcile } => return self.sync(*full, *reconcile).await,
             Act::Settle => return self.settle().await,
             Act::Restart => self.restart().await,
-            Act::Approve => {
-                self.engine.approve(&self.sync, &[]).await.unwrap();
-            }
+            Act::Approve => self.approve().await,
             Act::Backup => self.back_up().await,
             Act::Restore => self.restore().await,
             other => self.happens(other),
@@ -185,7 +195,14 @@ impl Life {
         let path = dir.path().join(format!("state-{}.db", self.files));
         std::fs::copy(copy, path).unwrap();
         self.store = open(&self.place, self.files, self.clock.now());
+        self.standing.forget();
         self.restart().await;
+    }
+
+    async fn approve(&mut self) {
+        self.standing.look(&self.systems.lock());
+        self.engine.approve(&self.sync, &[]).await.unwrap();
+        self.standing.approved();
     }
 
     async fn sync(&mut self, full: bool, reconcile: bool) -> Result<(), String> {
@@ -193,7 +210,10 @@ impl Life {
         let due = {
             let mut state = self.systems.lock();
             state.effective = 0;
+            state.removed.clear();
+            state.made.clear();
             state.uneven = self.stale;
+            self.standing.look(&state);
             due(&state)
         };
         let options = SyncOptions {
@@ -211,8 +231,10 @@ impl Life {
             self.stale = true;
             self.forget_what_was_told_otherwise();
             self.restart().await;
+            self.standing.judge(&self.systems.lock())?;
             return self.wrong();
         };
+        self.standing.judge(&self.systems.lock())?;
         let told = done.is_ok_and(|report| report.failures() == 0);
         let (effective, uneven) = {
             let mut state = self.systems.lock();
@@ -250,7 +272,7 @@ impl Life {
         let mut trouble = String::new();
         for _ in 0..6 {
             self.sync(true, true).await?;
-            self.engine.approve(&self.sync, &[]).await.unwrap();
+            self.approve().await;
             self.sync(true, true).await?;
             match self.in_step() {
                 Ok(()) => {
@@ -469,6 +491,21 @@ impl Life {
                     self.bin.push((*who, number, item));
                 }
             }
+            Act::Clear { who } => {
+                let items = Items::clone(state.people[*who].calendar.items());
+                let gone = items.into_iter().map(|(number, item)| (*who, number, item));
+                self.bin.extend(gone);
+                state.people[*who].calendar.change(Items::clear);
+            }
+            Act::Refill { who } => {
+                let (back, rest): (Vec<_>, Vec<_>) =
+                    self.bin.drain(..).partition(|(of, ..)| of == who);
+                self.bin = rest;
+                for (who, number, mut item) in back {
+                    item.incarnation += 1;
+                    put(&mut state, who, number, item);
+                }
+            }
             Act::Undelete { who, item } => {
                 let mine: Vec<usize> = (0..self.bin.len())
                     .filter(|n| self.bin[*n].0 == *who)
@@ -618,7 +655,7 @@ fn nth_record(state: &State, nth: usize) -> Option<((usize, String), Span)> {
     Some(((*key).clone(), **span))
 }
 
-fn records_of(state: &State, who: usize) -> impl Iterator<Item = Span> + '_ {
+pub fn records_of(state: &State, who: usize) -> impl Iterator<Item = Span> + '_ {
     let mine = move |(key, _): &(&(usize, String), &Span)| key.0 == who;
     state.records.iter().filter(mine).map(|(_, span)| *span)
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use calbridge_core::connector::{
-    ApplyReport, CalendarSink, CalendarSource, Capabilities, Change, ChangeBatch, ChangeFeed,
-    ChangesRequest, CheckReport, CheckScope, Connection, Cursor, Error, ErrorKind, ExternalIds,
-    InventoryBounds, InventoryEntry, InventoryFeed, InventoryPage, InventoryRequest, Op, Outcome,
-    Result, Roster, Scope, Sharing, SideState, SinkCapabilities, SourceCapabilities, Write,
-    WriteOutcome,
+    ApplyReport, AttemptToken, CalendarSink, CalendarSource, Capabilities, Change, ChangeBatch,
+    ChangeFeed, ChangesRequest, CheckReport, CheckScope, Connection, Cursor, Error, ErrorKind,
+    ExternalIds, InventoryBounds, InventoryEntry, InventoryFeed, InventoryPage, InventoryRequest,
+    Op, Outcome, Probe, Result, Roster, Scope, Sharing, SideState, SinkCapabilities,
+    SourceCapabilities, Write, WriteOutcome,
 };
 use calbridge_core::model::{
     Address, CalendarEntry, CalendarKind, CalendarRef, Content, Event, EventKey, EventTime, Field,
@@ -52,6 +52,16 @@ pub struct State {
     pub empty_roster: bool,
     pub writing: Vec<(Writing, u32)>,
     pub crash: Crash,
+    /// The sink assigns ids, makes a record as often as it is asked to, and tells what became of attempts.
+    pub assigns_ids: bool,
+    next_record: u32,
+    /// The records that attempts made or changed; none: it was removed.
+    attempts: BTreeMap<String, Option<String>>,
+    /// The keys of the events that records were made for.
+    pub keys: BTreeMap<(usize, String), EventKey>,
+    /// Records that writes removed since the last look, and those that they made.
+    pub removed: Vec<(usize, String)>,
+    pub made: Vec<(usize, String)>,
     /// Records that were made, changed or removed by writes since the last look.
     pub effective: usize,
     pub processed: usize,
@@ -476,31 +486,42 @@ fn told((start, end): Span) -> Content {
 
 impl State {
     /// Whether a record may go: the source does not stand for it, as far as it told.
-    fn may_go(&self, who: usize, span: Span) -> bool {
+    fn may_go(&self, who: usize, id: &str, span: Span) -> bool {
         let person = &self.people[who];
+        let key = self.keys.get(&(who, id.to_owned()));
         let horizon = truth::midnight(window_end(self.now));
         let from = truth::midnight(span.0.date()) - jiff::SignedDuration::from_hours(48);
         let to = truth::midnight(span.1.date()) + jiff::SignedDuration::from_hours(48);
-        let standing = truth::occurrences(&person.told, from, to)
+        let standing: Vec<Occurrence> = truth::occurrences(&person.told, from, to)
             .into_iter()
             .filter(|one| one.is_busy() && one.span() == span)
             .filter(|one| truth::instants(one.when).0 < horizon)
             // K006: what was changed and is over by tonight is deleted, as the predecessor does.
             .filter(|_| last_day(span) != today(self.now))
-            .count();
+            .collect();
         let there = self
             .records
             .iter()
             .filter(|((owner, _), held)| *owner == who && **held == span)
             .count();
-        there > standing
+        // Another event at the same time, whose own record was lost, needs this one no more than before.
+        let of_others = key.is_some_and(|key| standing.iter().all(|one| one.uid != key.uid()));
+        there > standing.len() || of_others
     }
 
     fn write(&mut self, who: usize, write: &Write) -> Outcome {
-        let remote = write.remote.clone().unwrap();
+        let remote = if self.assigns_ids && write.op == Op::Create {
+            self.next_record += 1;
+            SideRef::new(format!("record-{}", self.next_record)).unwrap()
+        } else {
+            write.remote.clone().unwrap()
+        };
         let key = (who, remote.id.clone());
         let there = self.records.get(&key).copied();
         self.processed += 1;
+        self.keys.insert(key.clone(), write.key.clone());
+        let left = (write.op != Op::Delete).then(|| remote.id.clone());
+        self.attempts.insert(write.token.0.clone(), left);
         match (write.op, there) {
             (Op::Create, Some(held)) => Outcome::Conflict {
                 theirs: SideState::Present {
@@ -519,13 +540,14 @@ impl State {
                     self.wrong
                         .push(format!("a delete of {} without its base", key.1));
                 }
-                if !self.may_go(who, span) {
+                if !self.may_go(who, &key.1, span) {
                     self.wrong.push(format!(
                         "{}: {} ({} to {}) was deleted, and the calendar holds it",
                         self.now, key.1, span.0, span.1
                     ));
                 }
                 self.records.remove(&key);
+                self.removed.push(key);
                 self.effective += 1;
                 Outcome::Done {
                     remote: None,
@@ -536,6 +558,9 @@ impl State {
                 let target = held(write.target.as_ref().unwrap());
                 if there != Some(target) {
                     self.effective += 1;
+                }
+                if write.op == Op::Create {
+                    self.made.push(key.clone());
                 }
                 self.records.insert(key, target);
                 Outcome::Done {
@@ -553,7 +578,7 @@ pub fn window_end(now: Timestamp) -> jiff::civil::Date {
 }
 
 /// The last day that a record touches.
-fn last_day((_, end): Span) -> jiff::civil::Date {
+pub fn last_day((_, end): Span) -> jiff::civil::Date {
     (end - jiff::Span::new().seconds(1)).date()
 }
 
@@ -568,6 +593,28 @@ impl CalendarSink for Systems {
         let report = self.process(who(calendar), writes);
         self.call(true).await;
         report
+    }
+
+    async fn probe(&self, calendar: &CalendarRef, tokens: &[AttemptToken]) -> Result<Vec<Probe>> {
+        self.call(false).await;
+        let mut state = self.lock();
+        if let Some((Writing::Outage { .. }, _)) = state.writing.first() {
+            state.writing();
+            return Err(outage());
+        }
+        let who = who(calendar);
+        let of = |token: &AttemptToken| {
+            let id = match state.attempts.get(&token.0) {
+                None => return Probe::Absent,
+                Some(id) => id.clone().unwrap_or_else(|| "removed".to_owned()),
+            };
+            let held = state.records.get(&(who, id.clone()));
+            Probe::Found {
+                remote: SideRef::new(id).unwrap(),
+                content: held.copied().map(told),
+            }
+        };
+        Ok(tokens.iter().map(of).collect())
     }
 
     async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
@@ -596,7 +643,11 @@ impl CalendarSink for Systems {
                         calendar: calendar.clone(),
                         remote: SideRef::new(id.clone()).unwrap(),
                         content: Some(content),
-                        key: None,
+                        key: state
+                            .keys
+                            .get(&(who, id.clone()))
+                            .filter(|_| state.assigns_ids)
+                            .cloned(),
                         origin: None,
                     });
                 }
@@ -691,20 +742,24 @@ pub fn source_capabilities() -> Capabilities {
     }
 }
 
-pub fn sink_capabilities() -> Capabilities {
+pub fn sink_capabilities(assigns_ids: bool) -> Capabilities {
     Capabilities {
         roster: true,
         source: None,
         sink: Some(SinkCapabilities {
             conditional_write: false,
-            idempotent_upsert: true,
+            idempotent_upsert: !assigns_ids,
             inventory: Some(InventoryBounds::StartsIn),
-            probe: false,
+            probe: assigns_ids,
             sharing: Sharing::Exclusive,
-            external_ids: ExternalIds::Chosen {
-                separator: "$".to_owned(),
-                zone: "Europe/Copenhagen".to_owned(),
-                format: "%Y%m%d-%H%M%S".to_owned(),
+            external_ids: if assigns_ids {
+                ExternalIds::Sink
+            } else {
+                ExternalIds::Chosen {
+                    separator: "$".to_owned(),
+                    zone: "Europe/Copenhagen".to_owned(),
+                    format: "%Y%m%d-%H%M%S".to_owned(),
+                }
             },
             wall_clock: Some("Europe/Copenhagen".to_owned()),
             fields: FieldSet::times(),
