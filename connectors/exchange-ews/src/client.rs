@@ -3,21 +3,18 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
 use calbridge_core::connector::{Context, Error, ErrorKind, Result, Scope};
 use calbridge_core::http::{
-    Cause, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFailure, HttpResponse, StatusCode,
-    header,
+    Cause, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFailure, HttpResponse, header,
 };
 use calbridge_core::model::Address;
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Access, Auth, Settings};
+use crate::config::{Access, Settings};
 use crate::error::{Charged, WireError, from_code, from_status};
 use crate::request::Body;
 use crate::response::{self, Class, Message};
-use crate::signin::SignIn;
+use crate::signin::{Door, Failure};
 use crate::soap::{self, Acting, Envelope, Fault, ServerVersion};
 
 /// An answer that is no fault.
@@ -65,7 +62,7 @@ pub(crate) struct Client {
     http: Mutex<HttpClient>,
     /// For answers that are read as they come.
     streams: reqwest::Client,
-    sign_in: SignIn,
+    door: Door,
 }
 
 impl Client {
@@ -74,12 +71,13 @@ impl Client {
     pub(crate) fn new(settings: Settings, context: Context) -> Result<Self> {
         let http = HttpClient::build(&settings.http, None, &context)?;
         let streams = crate::watch::http_client(&settings.http, &context)?;
+        let door = Door::new(&settings, &context)?;
         Ok(Self {
             settings,
             context,
             http: Mutex::new(http),
             streams,
-            sign_in: SignIn::default(),
+            door,
         })
     }
 
@@ -127,27 +125,26 @@ impl Client {
         body: &Body,
     ) -> Result<Exchanged> {
         let acting = self.acting(mailbox);
-        let authorization = self.authorization()?;
-        let now = self.context.clock.now();
-        let pass = match mailbox {
-            Some(_) => self.sign_in.pass(authorization.as_bytes(), now).await?,
-            // An operator's check.
-            None => self.sign_in.pass_anyway(authorization.as_bytes(), now),
-        };
-        let headers = headers(mailbox, affinity, authorization);
-        let document = soap::envelope(&acting, &body.xml);
-        let http = self.http();
-        let answer = http
-            .post(&self.settings.url, headers, document.into_bytes())
+        let headers = headers(mailbox, affinity);
+        let document = soap::envelope(&acting, &body.xml).into_bytes();
+        // Without a mailbox it is an operator's check.
+        let insist = mailbox.is_none();
+        let answer = match self
+            .door
+            .post(&self.http(), headers, document, insist)
             .await
-            .map_err(|failure| narrowed(failure, mailbox.is_some()));
-        pass.used(
-            answer
-                .as_ref()
-                .ok()
-                .and_then(|answer| let_in(answer.status)),
-        );
-        let answer = answer?;
+        {
+            Ok(answer) => answer,
+            Err(Failure::Http(failure)) => return Err(narrowed(failure, mailbox.is_some())),
+            Err(Failure::Error(error)) if insist && error.kind == ErrorKind::Auth => {
+                return Ok(Exchanged {
+                    facts: ServerFacts::default(),
+                    reply: Err(error),
+                    signed_in: false,
+                });
+            }
+            Err(Failure::Error(error)) => return Err(error),
+        };
         tracing::debug!(
             operation = body.operation,
             status = answer.status.as_u16(),
@@ -177,24 +174,18 @@ impl Client {
         affinity: Affinity<'_>,
         body: &Body,
     ) -> Result<reqwest::Response> {
-        let authorization = self.authorization()?;
-        let now = self.context.clock.now();
-        let pass = self.sign_in.pass(authorization.as_bytes(), now).await?;
-        let mut headers = headers(Some(mailbox), Some(affinity), authorization);
+        let mut headers = headers(Some(mailbox), Some(affinity));
         // What is compressed may wait in a buffer.
         headers.insert(
             header::ACCEPT_ENCODING,
             HeaderValue::from_static("identity"),
         );
-        let answer = self
-            .streams
-            .post(self.settings.url.clone())
-            .headers(headers)
-            .body(soap::envelope(&self.acting(Some(mailbox)), &body.xml))
-            .send()
-            .await;
-        pass.used(answer.as_ref().ok().and_then(|one| let_in(one.status())));
-        let mut answer = answer.map_err(|_| no_stream())?;
+        let document = soap::envelope(&self.acting(Some(mailbox)), &body.xml);
+        let opened = self.door.open(&self.streams, headers, document).await;
+        let mut answer = opened.map_err(|failure| match failure {
+            Failure::Http(_) => no_stream(),
+            Failure::Error(error) => error,
+        })?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -251,30 +242,10 @@ impl Client {
     /// Some servers send a second answer after a fault, which would then pass for the answer of the next
     /// request. The connections so far are given up.
     fn forget_connections(&self) {
+        self.door.forget_connections();
         if let Ok(fresh) = HttpClient::build(&self.settings.http, None, &self.context) {
             *self.http.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
-    }
-
-    /// The secret is asked for each time, so that a changed one is taken up.
-    fn authorization(&self) -> Result<HeaderValue> {
-        let text = match &self.settings.auth {
-            Auth::Basic { user, password } => {
-                let password = self.context.secret(password)?;
-                let pair = SecretString::from(format!("{user}:{}", password.expose_secret()));
-                let coded = base64::engine::general_purpose::STANDARD.encode(pair.expose_secret());
-                SecretString::from(format!("Basic {coded}"))
-            }
-            Auth::Bearer { token } => {
-                let token = self.context.secret(token)?;
-                SecretString::from(format!("Bearer {}", token.expose_secret().trim()))
-            }
-        };
-        let mut value = HeaderValue::from_str(text.expose_secret()).map_err(|_| {
-            Error::config("`auth`: the secret holds characters that HTTP cannot carry")
-        })?;
-        value.set_sensitive(true);
-        Ok(value)
     }
 
     fn read(&self, operation: &'static str, answer: &HttpResponse) -> Exchanged {
@@ -412,16 +383,6 @@ const LARGEST_REFUSAL: usize = 1024 * 1024;
 /// The cookie that leads to the server of a subscription.
 const OVERRIDE_COOKIE: &str = "X-BackEndOverrideCookie";
 
-/// Whether the server let the account in.
-fn let_in(status: StatusCode) -> Option<bool> {
-    match status.as_u16() {
-        401 => Some(false),
-        // SOAP faults come with 500.
-        200..=299 | 500 => Some(true),
-        _ => None,
-    }
-}
-
 /// A stream could not be opened, or broke.
 pub(crate) fn no_stream() -> Error {
     Error::new(
@@ -452,18 +413,13 @@ fn affinity_cookie(answer: &HttpResponse) -> Option<String> {
         .map(|(_, value)| value.to_owned())
 }
 
-fn headers(
-    mailbox: Option<&Address>,
-    affinity: Option<Affinity<'_>>,
-    authorization: HeaderValue,
-) -> HeaderMap {
+fn headers(mailbox: Option<&Address>, affinity: Option<Affinity<'_>>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/xml; charset=utf-8"),
     );
     headers.insert(header::ACCEPT, HeaderValue::from_static("text/xml"));
-    headers.insert(header::AUTHORIZATION, authorization);
     if let Some(anchor) = affinity.map(|affinity| affinity.anchor).or(mailbox)
         && let Ok(value) = HeaderValue::from_str(anchor.as_str())
     {

@@ -12,7 +12,7 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The address of the EWS virtual directory, usually `https://HOST/EWS/Exchange.asmx`. Plain `http` is
-    /// accepted with `bearer` and `basic` only to the machine itself.
+    /// accepted only to the machine itself.
     pub url: Url,
     /// How the service account signs in.
     pub auth: Auth,
@@ -46,28 +46,54 @@ pub struct Settings {
     pub http: HttpSettings,
 }
 
-/// How the service account signs in.
-#[derive(Debug, Clone)]
+/// How the service account signs in. The one way that is named is used, and never another one in its place.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Auth {
-    /// HTTP Basic over TLS. Must be switched on for the EWS virtual directory.
-    Basic {
+    /// Windows authentication by NTLM (version 2), which every Exchange on premises offers.
+    Ntlm {
         /// `DOMAIN\user` or the user principal name.
         user: String,
-        /// Where the password is found.
+        /// Where the password is found: `env:NAME`, `file:PATH`, `credential:NAME`, `keyring:SERVICE/USER`.
         password: SecretRef,
+        /// Whether the TLS channel is named in the sign-in, as Extended Protection wants it. `auto` (default) is right
+        /// unless a proxy opens TLS with another certificate than Exchange's own.
+        #[serde(default)]
+        channel_binding: ChannelBinding,
     },
-    /// An OAuth access token (Hybrid Modern Authentication, AD FS), renewed by something outside.
-    Bearer {
-        /// Where the token is found; read again for each request.
-        token: SecretRef,
+    /// Windows authentication by Negotiate: Kerberos where `kdc` is set, otherwise NTLM inside Negotiate. Kerberos is
+    /// never replaced by NTLM.
+    Negotiate {
+        /// `DOMAIN\user` or the user principal name. For Kerberos the part after `@`, or before the backslash, is the
+        /// realm: the domain's full name.
+        user: String,
+        /// Where the password is found: `env:NAME`, `file:PATH`, `credential:NAME`, `keyring:SERVICE/USER`.
+        password: SecretRef,
+        /// The domain controllers that issue tickets, by name and, where it is not 88, port. They are asked over TCP,
+        /// one after the other.
+        #[serde(default)]
+        kdc: Vec<String>,
+        /// The host in the service principal name `HTTP/HOST`, where it is not the host of `url`.
+        #[serde(default)]
+        service: Option<String>,
+        /// Whether the TLS channel is named in the sign-in, as Extended Protection wants it. `auto` (default) is right
+        /// unless a proxy opens TLS with another certificate than Exchange's own.
+        #[serde(default)]
+        channel_binding: ChannelBinding,
     },
-}
-
-/// The form of [`Auth`] in configuration.
-#[derive(Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-#[schemars(rename = "Auth")]
-enum RawAuth {
+    /// OAuth 2.0 client credentials: hybrid modern authentication with Entra ID, or AD FS. The token is kept and
+    /// renewed before it ends.
+    Oauth {
+        /// The token endpoint, for example `https://login.microsoftonline.com/TENANT/oauth2/v2.0/token`.
+        token_url: Url,
+        /// The application's id.
+        client_id: String,
+        /// Where the application's secret is found: `env:NAME`, `file:PATH`, `credential:NAME`, `keyring:SERVICE/USER`.
+        client_secret: SecretRef,
+        /// What the token is for. Default: `https://HOST/.default` with the host of `url`.
+        #[serde(default)]
+        scope: Option<String>,
+    },
     /// HTTP Basic over TLS. Must be switched on for the EWS virtual directory.
     Basic {
         /// `DOMAIN\user` or the user principal name.
@@ -75,39 +101,22 @@ enum RawAuth {
         /// Where the password is found: `env:NAME`, `file:PATH`, `credential:NAME`, `keyring:SERVICE/USER`.
         password: SecretRef,
     },
-    /// An OAuth access token (Hybrid Modern Authentication, AD FS), renewed by something outside.
+    /// An OAuth access token (hybrid modern authentication, AD FS), renewed by something outside.
     Bearer {
         /// Where the token is found; read again for each request.
         token: SecretRef,
     },
 }
 
-impl<'de> Deserialize<'de> for Auth {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let value = serde_json::Value::deserialize(deserializer)?;
-        if let Some(kind @ ("ntlm" | "negotiate")) =
-            value.get("kind").and_then(serde_json::Value::as_str)
-        {
-            return Err(D::Error::custom(format!(
-                "auth kind `{kind}` is not available yet: it comes with a later release. Use `basic` (to be switched on for the EWS virtual directory, over TLS only) or `bearer`"
-            )));
-        }
-        match serde_json::from_value(value).map_err(D::Error::custom)? {
-            RawAuth::Basic { user, password } => Ok(Self::Basic { user, password }),
-            RawAuth::Bearer { token } => Ok(Self::Bearer { token }),
-        }
-    }
-}
-
-impl JsonSchema for Auth {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        RawAuth::schema_name()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        RawAuth::json_schema(generator)
-    }
+/// Whether a sign-in names the TLS channel that it goes through (`tls-server-end-point`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelBinding {
+    /// Over TLS.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// Whose rights are used.
@@ -161,6 +170,7 @@ impl Settings {
                 "`url` holds credentials; they belong into `auth`, the password as a reference",
             ));
         }
+        self.auth.check()?;
         if !(1..=100).contains(&self.max_in_flight) {
             return Err(Error::config("`max_in_flight`: 1 to 100"));
         }
@@ -176,6 +186,73 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+impl Auth {
+    fn check(&self) -> Result<()> {
+        match self {
+            Self::Ntlm { user, .. } | Self::Negotiate { user, .. } => {
+                let parts = user.split_once('\\').or_else(|| user.rsplit_once('@'));
+                let whole = parts.is_none_or(|(one, other)| !one.is_empty() && !other.is_empty());
+                if user.trim().is_empty() || !whole {
+                    return Err(Error::config(
+                        "`auth`: `user` is written `DOMAIN\\user` or `user@domain.example`",
+                    ));
+                }
+                if let Self::Negotiate { kdc, service, .. } = self {
+                    if !kdc.is_empty() && parts.is_none() {
+                        return Err(Error::config(
+                            "`auth`: Kerberos needs the domain in `user`: `user@domain.example`",
+                        ));
+                    }
+                    if kdc.iter().any(|name| !is_host(name)) {
+                        return Err(Error::config(
+                            "`auth`: `kdc` holds names of domain controllers, such as `dc1.domain.example` or `dc1.domain.example:88`",
+                        ));
+                    }
+                    if service.as_deref().is_some_and(|name| !is_host(name)) {
+                        return Err(Error::config(
+                            "`auth`: `service` is a host name, without `HTTP/` before it",
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            Self::Oauth {
+                token_url,
+                client_id,
+                ..
+            } => {
+                if token_url.scheme() != "https"
+                    && !(token_url.scheme() == "http" && is_loopback(token_url))
+                {
+                    return Err(Error::config(
+                        "`auth`: `token_url`: the application's secret would cross the network in the clear; use https",
+                    ));
+                }
+                if !token_url.username().is_empty() || token_url.password().is_some() {
+                    return Err(Error::config(
+                        "`auth`: `token_url` holds credentials; they belong into `client_id` and `client_secret`",
+                    ));
+                }
+                if client_id.trim().is_empty() {
+                    return Err(Error::config("`auth`: `client_id` is empty"));
+                }
+                Ok(())
+            }
+            Self::Basic { user, .. } if user.contains(':') => Err(Error::config(
+                "`auth`: a user name with a colon cannot sign in by Basic",
+            )),
+            Self::Basic { .. } | Self::Bearer { .. } => Ok(()),
+        }
+    }
+}
+
+fn is_host(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c))
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -213,14 +290,59 @@ mod tests {
     }
 
     #[test]
-    fn auth_kinds_of_a_later_release_are_named() {
-        for kind in ["ntlm", "negotiate"] {
-            let auth = json!({ "kind": kind, "user": "K\\svc", "password": "env:P" });
-            let error = settings("https://x.example/EWS", auth).unwrap_err();
-            assert!(
-                error.contains(&format!("auth kind `{kind}` is not available yet:")),
-                "{error}"
-            );
+    fn ways_to_sign_in() {
+        let url = "https://mail.kommune.example/EWS/Exchange.asmx";
+        for auth in [
+            json!({ "kind": "ntlm", "user": "K\\svc", "password": "env:P" }),
+            json!({ "kind": "ntlm", "user": "svc@k.example", "password": "env:P", "channel_binding": "off" }),
+            json!({ "kind": "negotiate", "user": "svc", "password": "env:P" }),
+            json!({ "kind": "negotiate", "user": "svc@k.example", "password": "env:P", "kdc": ["dc1.k.example", "dc2:88"], "service": "mail.k.example" }),
+            json!({ "kind": "oauth", "token_url": "https://login.example/token", "client_id": "c", "client_secret": "env:P" }),
+        ] {
+            assert!(settings(url, auth.clone()).is_ok(), "{auth}");
+        }
+        for (auth, says) in [
+            (
+                json!({ "kind": "ntlm", "user": "", "password": "env:P" }),
+                "`user`",
+            ),
+            (
+                json!({ "kind": "ntlm", "user": "K\\", "password": "env:P" }),
+                "`user`",
+            ),
+            (
+                json!({ "kind": "ntlm", "user": "svc", "password": "hunter2" }),
+                "not a reference",
+            ),
+            (
+                json!({ "kind": "negotiate", "user": "svc", "password": "env:P", "kdc": ["dc1"] }),
+                "the domain in `user`",
+            ),
+            (
+                json!({ "kind": "negotiate", "user": "svc@k", "password": "env:P", "kdc": ["tcp://dc1"] }),
+                "`kdc`",
+            ),
+            (
+                json!({ "kind": "negotiate", "user": "svc@k", "password": "env:P", "service": "HTTP/x" }),
+                "`service`",
+            ),
+            (
+                json!({ "kind": "oauth", "token_url": "http://login.example/token", "client_id": "c", "client_secret": "env:P" }),
+                "in the clear",
+            ),
+            (
+                json!({ "kind": "oauth", "token_url": "https://a:hunter2@login.example/", "client_id": "c", "client_secret": "env:P" }),
+                "credentials",
+            ),
+            (
+                json!({ "kind": "basic", "user": "a:b", "password": "env:P" }),
+                "colon",
+            ),
+            (json!({ "kind": "kerberos", "user": "svc" }), "kerberos"),
+        ] {
+            let error = settings(url, auth).unwrap_err();
+            assert!(error.contains(says), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 

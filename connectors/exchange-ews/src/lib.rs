@@ -176,10 +176,13 @@ mod tests {
             assert!(properties[name]["description"].is_string(), "{name}");
         }
         assert_eq!(properties.len(), 8);
-        assert!(
-            !manifest.settings.to_string().contains("ntlm"),
-            "named in the error alone"
-        );
+        let settings = manifest.settings.to_string();
+        for kind in ["ntlm", "negotiate", "oauth", "basic", "bearer"] {
+            assert!(
+                settings.contains(&format!("\"const\":\"{kind}\"")),
+                "{kind}"
+            );
+        }
     }
 
     #[test]

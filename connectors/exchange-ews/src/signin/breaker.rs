@@ -1,81 +1,69 @@
 //! Guards the account: a wrong password that is tried by many requests at once locks it.
 //!
-//! Until the server has let the account in, requests go one by one. After a refusal nothing more is sent with
-//! the same secret, until the secret changes or a quarter of an hour has passed.
+//! Until the server has let the account in, requests go one by one. After a refusal nothing more is sent with the
+//! same secret, until the secret changes, the program is started again, or an operator's `check` gets in with it.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use calbridge_core::connector::{Error, ErrorKind, Scope};
-use jiff::{SignedDuration, Timestamp};
-
-/// How long a refused secret rests.
-const REST: SignedDuration = SignedDuration::from_mins(15);
+use super::trouble::Trouble;
 
 /// The guard of one account.
 #[derive(Debug, Default)]
-pub(crate) struct SignIn {
+pub(crate) struct Breaker {
     /// Whether the server let the account in the last time.
     proven: AtomicBool,
-    /// One at a time, until proven.
+    /// One at a time.
     door: tokio::sync::Mutex<()>,
-    /// A fingerprint of what was refused, and when. The key of the fingerprint lives in this process only.
-    refused: Mutex<Option<(u64, Timestamp)>>,
+    /// A fingerprint of what was refused. Its key lives in this process only.
+    refused: Mutex<Option<u64>>,
     key: RandomState,
 }
 
-/// A permission to send one request.
+/// How a permission is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// One by one until the account is proven, then all at once: each request carries the secret.
+    Proving,
+    /// Always one by one: the secret is proven once for many requests.
+    Alone,
+    /// At an operator's wish, also with a secret that was refused; one by one.
+    Insisting,
+}
+
+/// A permission to use the secret once.
 #[derive(Debug)]
 pub(crate) struct Pass<'a> {
-    guard: &'a SignIn,
+    breaker: &'a Breaker,
     fingerprint: u64,
-    at: Timestamp,
     _door: Option<tokio::sync::MutexGuard<'a, ()>>,
 }
 
-impl SignIn {
-    /// Waits for a turn. `credentials` is the value of the Authorization header.
+impl Breaker {
+    /// Waits for a turn. `secret` stands for all that the server judges together: the user's name too.
     ///
     /// # Errors
-    /// `Auth` if these credentials were refused a short while ago.
-    pub(crate) async fn pass(&self, credentials: &[u8], now: Timestamp) -> Result<Pass<'_>, Error> {
-        let fingerprint = self.key.hash_one(credentials);
-        let door = if self.proven.load(Ordering::Acquire) {
+    /// `RefusedBefore`.
+    pub(crate) async fn pass(&self, secret: &[u8], turn: Turn) -> Result<Pass<'_>, Trouble> {
+        let fingerprint = self.key.hash_one(secret);
+        let proven = || turn == Turn::Proving && self.proven.load(Ordering::Acquire);
+        let door = if proven() {
             None
         } else {
             let door = self.door.lock().await;
             // Whoever came through meanwhile has proven it.
-            (!self.proven.load(Ordering::Acquire)).then_some(door)
+            (!proven()).then_some(door)
         };
         let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((same, since)) = refused
-            && same == fingerprint
-            && now.duration_since(since).abs() < REST
-        {
-            return Err(Error::new(
-                ErrorKind::Auth,
-                Scope::Connection,
-                "ews.http.401",
-                "Exchange refused these credentials a short while ago; they are not tried again for 15 minutes, so that the account is not locked. Check user and secret, then run `check`",
-            ));
+        if turn != Turn::Insisting && refused == Some(fingerprint) {
+            return Err(Trouble::RefusedBefore);
         }
         Ok(Pass {
-            guard: self,
+            breaker: self,
             fingerprint,
-            at: now,
             _door: door,
         })
-    }
-
-    /// As [`pass`](Self::pass), at an operator's wish: also with credentials that were refused.
-    pub(crate) fn pass_anyway(&self, credentials: &[u8], now: Timestamp) -> Pass<'_> {
-        Pass {
-            guard: self,
-            fingerprint: self.key.hash_one(credentials),
-            at: now,
-            _door: None,
-        }
     }
 }
 
@@ -83,20 +71,70 @@ impl Pass<'_> {
     /// Tells what became of it: let in, refused, or neither.
     pub(crate) fn used(self, let_in: Option<bool>) {
         let mut refused = self
-            .guard
+            .breaker
             .refused
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         match let_in {
             Some(true) => {
                 *refused = None;
-                self.guard.proven.store(true, Ordering::Release);
+                self.breaker.proven.store(true, Ordering::Release);
             }
             Some(false) => {
-                *refused = Some((self.fingerprint, self.at));
-                self.guard.proven.store(false, Ordering::Release);
+                *refused = Some(self.fingerprint);
+                self.breaker.proven.store(false, Ordering::Release);
             }
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_many_at_once_one_tries() {
+        for turn in [Turn::Proving, Turn::Alone] {
+            let (breaker, tried) = (Arc::new(Breaker::default()), Arc::new(AtomicUsize::new(0)));
+            let all: Vec<_> = (0..50)
+                .map(|_| {
+                    let (breaker, tried) = (Arc::clone(&breaker), Arc::clone(&tried));
+                    tokio::spawn(async move {
+                        if let Ok(pass) = breaker.pass(b"secret", turn).await {
+                            tried.fetch_add(1, Ordering::Relaxed);
+                            tokio::task::yield_now().await;
+                            pass.used(Some(false));
+                        }
+                    })
+                })
+                .collect();
+            for one in all {
+                one.await.unwrap();
+            }
+            assert_eq!(tried.load(Ordering::Relaxed), 1, "{turn:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_secret_and_an_operator_may_try() {
+        let breaker = Breaker::default();
+        breaker
+            .pass(b"old", Turn::Alone)
+            .await
+            .unwrap()
+            .used(Some(false));
+        assert_eq!(
+            breaker.pass(b"old", Turn::Alone).await.unwrap_err(),
+            Trouble::RefusedBefore
+        );
+        breaker.pass(b"new", Turn::Alone).await.unwrap().used(None);
+        let insisted = breaker.pass(b"old", Turn::Insisting).await.unwrap();
+        insisted.used(Some(true));
+        assert!(breaker.pass(b"old", Turn::Alone).await.is_ok());
     }
 }

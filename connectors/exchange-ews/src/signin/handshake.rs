@@ -9,7 +9,7 @@ use sspi::ntlm::NtlmConfig;
 use sspi::{
     AuthIdentity, AuthIdentityBuffers, BufferType, ClientRequestFlags, CredentialUse, Credentials,
     CredentialsBuffers, DataRepresentation, ErrorKind, KerberosConfig, Negotiate, NegotiateConfig,
-    Ntlm, SecurityBuffer, SecurityStatus, Sspi, SspiImpl, Username,
+    Ntlm, SecurityBuffer, Sspi, SspiImpl, Username,
 };
 use tracing::subscriber::NoSubscriber;
 
@@ -39,6 +39,14 @@ impl Mechanism {
             Self::NegotiateNtlm | Self::Kerberos { .. } => "Negotiate",
         }
     }
+
+    /// Whether the token of this step (counted from 1) proves the account: a 401 after it is a refusal.
+    pub(crate) fn proves_at(&self, step: usize) -> bool {
+        match self {
+            Self::Ntlm | Self::NegotiateNtlm => step > 1,
+            Self::Kerberos { .. } => true,
+        }
+    }
 }
 
 /// The account.
@@ -47,14 +55,6 @@ pub(crate) struct Identity {
     /// `DOMAIN\user`, or a user principal name.
     pub(crate) user: String,
     pub(crate) password: SecretString,
-}
-
-/// What is to be sent next.
-pub(crate) struct Step {
-    /// Empty when there is nothing to send.
-    pub(crate) token: Vec<u8>,
-    /// Whether we have nothing more to say after it.
-    pub(crate) last: bool,
 }
 
 /// One sign-in on one connection.
@@ -101,18 +101,18 @@ impl Handshake {
         &mut self,
         token: Vec<u8>,
         binding: Option<Vec<u8>>,
-    ) -> Result<Step, Trouble> {
+    ) -> Result<Vec<u8>, Trouble> {
         let mut state = self
             .state
             .take()
             .ok_or(Trouble::Token("goes on after its end"))?;
-        let (state, step) = apart(move || {
-            let step = state.step(token, binding)?;
-            Ok((state, step))
+        let (state, next) = apart(move || {
+            let next = state.step(token, binding)?;
+            Ok((state, next))
         })
         .await?;
         self.state = Some(state);
-        Ok(step)
+        Ok(next)
     }
 }
 
@@ -184,7 +184,8 @@ fn negotiate(config: NegotiateConfig, identity: AuthIdentity) -> Result<Context,
 }
 
 impl State {
-    fn step(&mut self, token: Vec<u8>, binding: Option<Vec<u8>>) -> Result<Step, Trouble> {
+    fn step(&mut self, token: Vec<u8>, binding: Option<Vec<u8>>) -> Result<Vec<u8>, Trouble> {
+        let answers = !token.is_empty();
         let mut input = vec![SecurityBuffer::new(token, BufferType::Token)];
         if let Some(binding) = binding {
             let structure = binding::structure(&binding);
@@ -210,18 +211,16 @@ impl State {
                 &mut output,
             ),
         };
-        let status = result.map_err(|error| match controllers.refused() {
+        result.map_err(|error| match controllers.refused() {
             Some(code) => of_code(code),
-            None => failed(&error),
+            None => match failed(&error) {
+                Trouble::Mechanism(_) if answers => Trouble::Token("cannot be understood"),
+                other => other,
+            },
         })?;
-        Ok(Step {
-            token: output
-                .into_iter()
-                .next()
-                .map(|buffer| buffer.buffer)
-                .unwrap_or_default(),
-            last: status != SecurityStatus::ContinueNeeded,
-        })
+        let next = output.into_iter().next().map(|buffer| buffer.buffer);
+        next.filter(|token| !token.is_empty())
+            .ok_or(Trouble::Token("leaves nothing to be said"))
     }
 }
 
@@ -232,7 +231,7 @@ fn run<S: Sspi>(
     controllers: &Controllers,
     input: &mut [SecurityBuffer],
     output: &mut [SecurityBuffer],
-) -> sspi::Result<SecurityStatus> {
+) -> sspi::Result<()> {
     let mut builder = context
         .initialize_security_context()
         .with_credentials_handle(credentials)
@@ -241,11 +240,10 @@ fn run<S: Sspi>(
         .with_target_name(target)
         .with_input(input)
         .with_output(output);
-    let status = context
+    context
         .initialize_security_context_impl(&mut builder)?
-        .resolve_with_client(controllers)?
-        .status;
-    Ok(status)
+        .resolve_with_client(controllers)?;
+    Ok(())
 }
 
 /// The crate's own error: its text may name what it worked with, its number does not.

@@ -4,19 +4,21 @@
 //! - `challenge`: reads what a server offers (`WWW-Authenticate`, RFC 9110, 11.6.1).
 //! - `binding`: the channel binding of Extended Protection (`tls-server-end-point`, RFC 5929).
 //! - `handshake`: the tokens of NTLM and Negotiate.
-//! - `kdc`: how tickets are fetched.
+//! - `kdc`: how Kerberos asks domain controllers.
+//! - `windows`: connections that are signed in.
+//! - `oauth`: tokens that are issued to the program.
+//! - `door`: the one way that is configured.
 //! - `trouble`: what goes wrong, and what an operator can do.
 
-#[allow(dead_code)]
 mod binding;
 mod breaker;
-#[allow(dead_code)]
 pub(crate) mod challenge;
-#[allow(dead_code)]
+mod door;
 mod handshake;
-#[allow(dead_code)]
 mod kdc;
-#[allow(dead_code)]
+mod oauth;
 mod trouble;
+mod windows;
 
-pub(crate) use breaker::SignIn;
+pub(crate) use door::Door;
+pub(crate) use windows::Failure;

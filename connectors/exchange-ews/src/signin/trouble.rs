@@ -28,7 +28,7 @@ pub(crate) enum Trouble {
     #[error(
         "the server asks for ever more steps of the sign-in and is given up. Look for a proxy or load balancer that hands one sign-in to several servers"
     )]
-    Legs,
+    Steps,
     /// NTLM and Negotiate belong to one connection, which does not last.
     #[error(
         "the connection ends between the steps of the sign-in. NTLM needs connections that last: keep-alive must be on at the web server, and a proxy or load balancer must leave a client's connection to one server"
@@ -37,6 +37,11 @@ pub(crate) enum Trouble {
     /// Name and password are refused.
     #[error("{}", REFUSED)]
     Refused,
+    /// Kerberos: the domain has issued a ticket, and Exchange does not take it.
+    #[error(
+        "Exchange does not take the ticket that the domain issued. Check that the service principal name HTTP/ with the host of `url` belongs to the account that Exchange runs under (the alternate service account), and only to it. With Extended Protection a proxy that opens TLS must have the same certificate as Exchange"
+    )]
+    TicketRefused,
     /// They were refused before, and are not tried again.
     #[error(
         "Exchange has refused these credentials and they are not tried again, so that the account is not locked. Check user and secret with `check`, which tries once; then change the secret, or restart the program if the secret was right"
@@ -143,17 +148,26 @@ impl Trouble {
     pub(crate) fn refuses_secret(&self) -> bool {
         matches!(
             self,
-            Self::Refused | Self::Account(_) | Self::Endpoint(EndpointTrouble::Client)
+            Self::Refused
+                | Self::Steps
+                | Self::Account(_)
+                | Self::Endpoint(EndpointTrouble::Client)
         )
+    }
+
+    /// For logs.
+    pub(crate) fn code(&self) -> &'static str {
+        self.kind_and_code().1
     }
 
     fn kind_and_code(&self) -> (ErrorKind, &'static str) {
         match self {
             Self::NotOffered { .. } => (ErrorKind::Config, "ews.signin.not-offered"),
             Self::Token(_) => (ErrorKind::Protocol, "ews.signin.token"),
-            Self::Legs => (ErrorKind::Protocol, "ews.signin.steps"),
+            Self::Steps => (ErrorKind::Protocol, "ews.signin.steps"),
             Self::Connection => (ErrorKind::Transient, "ews.signin.connection"),
             Self::Refused | Self::RefusedBefore => (ErrorKind::Auth, "ews.http.401"),
+            Self::TicketRefused => (ErrorKind::Auth, "ews.signin.ticket-refused"),
             Self::Account(_) => (ErrorKind::Auth, "ews.signin.account"),
             Self::Ticket(TicketTrouble::Unreachable) => {
                 (ErrorKind::Transient, "ews.signin.kdc-unreachable")
