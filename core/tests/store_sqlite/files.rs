@@ -271,6 +271,34 @@ async fn a_page_of_rubbish_is_corrupt() {
     assert!(!error.to_string().contains("canary"), "{error}");
 }
 
+/// To read a large file through costs as much as all else that a run without changes does.
+#[tokio::test]
+async fn a_file_that_was_left_well_is_read_through_once_a_day_or_when_somebody_touched_it() {
+    let place = filled().await;
+    drop(place.open().unwrap());
+    let left = std::fs::metadata(&place.path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(&place.path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0xa5);
+    std::fs::write(&place.path, bytes).unwrap();
+    let refuses = |now| match SqliteStore::open(&place.path, now) {
+        Ok(_) => false,
+        Err(StoreError::Corrupt { .. }) => true,
+        Err(error) => panic!("{error}"),
+    };
+    assert!(refuses(now()), "touched");
+    let file = std::fs::File::options()
+        .write(true)
+        .open(&place.path)
+        .unwrap();
+    file.set_modified(left).unwrap();
+    drop(file);
+    assert!(!refuses(now()), "as it was left, as far as can be seen");
+    let day = jiff::SignedDuration::from_hours(24);
+    assert!(refuses(now() + day), "a day later");
+    assert!(refuses(now() - day), "by a clock that was set back");
+}
+
 #[tokio::test]
 async fn another_programs_database_is_refused_and_left_alone() {
     let place = Place::new();

@@ -64,8 +64,6 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
-/// Fields are dropped in this order: the writer closes last and so brings the log into the file; then the
-/// lock is let go.
 struct Inner {
     /// For errors.
     path: String,
@@ -77,6 +75,19 @@ struct Inner {
     /// The newest instant that a caller named; the store never asks for the time itself.
     told: Mutex<Timestamp>,
     lock: Option<open::ProcessLock>,
+    /// When the file was read through last.
+    checked: Timestamp,
+}
+
+/// The writer closes last and so brings the log into the file; then the lock is let go.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.reader.take());
+        drop(self.writer.take());
+        if let Some(lock) = &self.lock {
+            lock.remember_left(Path::new(&self.path), self.checked);
+        }
+    }
 }
 
 impl Inner {

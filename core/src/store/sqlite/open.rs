@@ -4,9 +4,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
@@ -41,18 +41,21 @@ impl ProcessLock {
         }
     }
 
-    /// What was remembered; what cannot be read is as good as nothing.
-    fn remembered(&self) -> String {
+    /// What was remembered: the newest lease, and how the file was left. What cannot be read is as good as nothing.
+    fn remembered(&self) -> (String, Option<Left>) {
         let mut text = String::new();
         let mut file = &self.file;
         let read = file
             .seek(SeekFrom::Start(0))
             .and_then(|_| file.take(LONGEST_MARK).read_to_string(&mut text));
-        read.map(|_| text).unwrap_or_default()
+        let text = read.map(|_| text).unwrap_or_default();
+        let mut lines = text.lines();
+        let mark = lines.next().unwrap_or_default().to_owned();
+        (mark, lines.next().and_then(Left::read))
     }
 
-    /// Remembers the newest lease. If that fails, the next start takes the file for another one, which costs a
-    /// comparison and no more.
+    /// Remembers the newest lease, and forgets how the file was left. If that fails, the next start takes the file for
+    /// another one, which costs a comparison and no more.
     pub(super) fn remember(&self, mark: &str) {
         let mut file = &self.file;
         let written = file
@@ -63,7 +66,69 @@ impl ProcessLock {
             tracing::debug!(%error, "The lease was not remembered beside the state file.");
         }
     }
+
+    /// Remembers how the file was left when all was well. If that fails, the next start reads it through.
+    pub(super) fn remember_left(&self, database: &Path, checked: Timestamp) {
+        if let Some(left) = Left::of(database, checked) {
+            let (mark, _) = self.remembered();
+            self.remember(&format!("{mark}\n{left}"));
+        }
+    }
 }
+
+/// How the state file was left by the last run that ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    size: u64,
+    /// When it was written last, in nanoseconds since 1970.
+    modified: u128,
+    /// When it was read through last.
+    checked: Timestamp,
+}
+
+impl Left {
+    /// None if it was not left well: there is a log that was not brought into the file.
+    fn of(database: &Path, checked: Timestamp) -> Option<Self> {
+        let mut log = database.as_os_str().to_owned();
+        log.push("-wal");
+        if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+            return None;
+        }
+        let file = std::fs::metadata(database).ok()?;
+        let modified = file.modified().ok()?;
+        Some(Self {
+            size: file.len(),
+            modified: modified.duration_since(UNIX_EPOCH).ok()?.as_nanos(),
+            checked,
+        })
+    }
+
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        Some(Self {
+            size: words.next()?.parse().ok()?,
+            modified: words.next()?.parse().ok()?,
+            checked: Timestamp::from_second(words.next()?.parse().ok()?).ok()?,
+        })
+    }
+
+    /// Whether the file is as it was left, and was read through within a day.
+    fn still_holds(self, database: &Path, now: Timestamp) -> bool {
+        let age = now.duration_since(self.checked);
+        Self::of(database, self.checked) == Some(self)
+            && (SignedDuration::ZERO..GOOD_FOR).contains(&age)
+    }
+}
+
+impl std::fmt::Display for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let checked = self.checked.as_second();
+        write!(f, "{} {} {checked}", self.size, self.modified)
+    }
+}
+
+/// How long a file that was left well needs not be read through again. It costs as much as the file is large.
+const GOOD_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// More than a mark needs.
 const LONGEST_MARK: u64 = 256;
@@ -82,7 +147,7 @@ fn notice_restored(writer: &Connection, lock: &ProcessLock, prints: &Fingerprint
     let Some(newest) = newest else {
         return Ok(());
     };
-    if lock.remembered() != mark(prints, newest) {
+    if lock.remembered().0 != mark(prints, newest) {
         writer.execute("UPDATE member SET inventoried = NULL", [])?;
     }
     Ok(())
@@ -94,7 +159,8 @@ impl SqliteStore {
     /// A file of an older format is brought up to date after a copy was put beside it
     /// (`<path>.format-<number>.bak`). `now` is the present instant.
     ///
-    /// This blocks: it reads the whole file once to see that it is sound.
+    /// This blocks: it reads the whole file once to see that it is sound, unless that was done within a day and the file
+    /// is as it was left.
     ///
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::Busy`], [`StoreError::ReadOnly`], [`StoreError::Corrupt`],
@@ -106,9 +172,14 @@ impl SqliteStore {
         let lock = ProcessLock::take(path)?;
         open_private(path).map_err(|error| io_error(&error, path))?;
         let name = shown(path);
+        let left = lock.remembered().1;
+        let checked = left.filter(|left| left.still_holds(path, now));
         let opened = || -> Work<Inner> {
             let mut writer = Connection::open_with_flags(path, flags())?;
-            check(&writer, &name)?;
+            match checked {
+                Some(_) => probe(&writer, &name)?,
+                None => check(&writer, &name)?,
+            }
             prepare_writer(&writer)?;
             migrate::to_newest(&mut writer, &name, Some(path))?;
             let prints = fingerprinter(&writer, true)?;
@@ -125,6 +196,7 @@ impl SqliteStore {
                 prints,
                 told: Mutex::new(now),
                 lock: Some(lock),
+                checked: checked.map_or(now, |left| left.checked),
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(&name))
@@ -152,6 +224,7 @@ impl SqliteStore {
                 prints,
                 told: Mutex::new(Timestamp::MIN),
                 lock: None,
+                checked: Timestamp::MIN,
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(&name))
@@ -178,6 +251,7 @@ impl SqliteStore {
                 prints,
                 told: Mutex::new(Timestamp::MIN),
                 lock: None,
+                checked: Timestamp::MIN,
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(&name))
@@ -220,6 +294,7 @@ impl SqliteStore {
                 prints,
                 told: Mutex::new(Timestamp::MIN),
                 lock: None,
+                checked: Timestamp::MIN,
             })
         };
         opened().map(Self::of).map_err(|fault| fault.named(name))
