@@ -61,18 +61,16 @@ impl Standing {
     /// So much was removed at once, by nobody's leave; or an occurrence was removed and made anew.
     pub fn judge(&mut self, state: &State) -> Result<(), String> {
         let now = state.now;
+        // Copies of a single event share its key: one may go while the other comes.
         let of = |key: &Key| {
-            (
-                key.0,
-                state.keys[key].uid().to_owned(),
-                original_day(&state.keys[key]),
-            )
+            let of = &state.keys[key];
+            Some((key.0, of.uid().to_owned(), original_day(of)?))
         };
-        let removed: BTreeSet<_> = state.removed.iter().map(of).collect();
-        let anew = state.made.iter().map(of).find(|one| removed.contains(one));
-        if let Some((who, uid, day)) = anew {
+        let removed: BTreeSet<_> = state.removed.iter().filter_map(of).collect();
+        let anew = state.made.iter().filter_map(of);
+        if let Some((who, uid, day)) = anew.into_iter().find(|one| removed.contains(one)) {
             return Err(format!(
-                "{now}: {uid} of person {who} ({day:?}) was removed and made anew"
+                "{now}: {uid} of person {who} on {day} was removed and made anew"
             ));
         }
         self.gone.retain(|(at, ..)| now.duration_since(*at) < SPAN);

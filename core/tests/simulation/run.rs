@@ -645,11 +645,14 @@ fn edit(state: &mut State, who: usize, nth: usize, change: impl FnOnce(&mut Item
     }
 }
 
+/// One of the records that lie ahead, within what is listed: of one that reaches over the window's end nothing is
+/// concluded until the window has moved on.
 fn nth_record(state: &State, nth: usize) -> Option<((usize, String), Span)> {
+    let end = window_end(state.now).at(0, 0, 0, 0);
     let ahead: Vec<_> = state
         .records
         .iter()
-        .filter(|(_, span)| span.0.date() > today(state.now))
+        .filter(|(_, span)| span.0.date() > today(state.now) && span.1 <= end)
         .collect();
     let (key, span) = ahead.get(nth % ahead.len().max(1))?;
     Some(((*key).clone(), **span))
