@@ -409,7 +409,9 @@ def by_kerberos(inner):
     url, authority, log = apache(inner, "krb5", {"KRB5_CONFIG": str(folder / "krb5.conf"), "KRB5_KTNAME": str(keytab)},
                                  f"GssapiCredStore keytab:{keytab}")
     os.environ["KRB5_CONFIG"] = str(folder / "krb5.conf")
-    auth = {"kind": "negotiate", "user": f"{REALM}\\{USER}", "kdc": [f"127.0.0.1:{port}"]}
+    # MIT's acceptor refuses the option by which our library announces a channel binding: two bytes where it reads four
+    # (picky-krb 0.13, KERB_AP_OPTIONS_CBT). Where that is put right, this goes.
+    auth = {"kind": "negotiate", "user": f"{REALM}\\{USER}", "kdc": [f"127.0.0.1:{port}"], "channel_binding": "off"}
     kdc_log = folder / "kdc.log"
     try:
         let_in("kerberos", url, authority, auth, password=KERBEROS_PASSWORD)

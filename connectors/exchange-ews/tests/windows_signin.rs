@@ -4,7 +4,11 @@
 
 mod support;
 
-use calbridge_core::connector::{Error, ErrorKind, Scope};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use calbridge_core::connector::{Error, ErrorKind, Hint, Scope};
+use calbridge_core::model::CalendarRef;
 use calbridge_sandbox::exchange::{
     Account, Binding, ExchangeOptions, Profile, SignIn, SignInCounts, Spoil,
 };
@@ -378,4 +382,67 @@ async fn answers_of_the_first_leg_that_are_no_401_are_what_they_are() {
         assert_eq!(error.kind, kind, "{status}: {error}");
         assert_eq!(counts(&bench), SignInCounts::default());
     }
+}
+
+#[tokio::test]
+async fn streams_are_signed_in_and_outlast_the_time_limit_of_requests() {
+    for kind in ["ntlm", "negotiate"] {
+        let bench = Bench::of(options(SignIn::windows()), |settings| {
+            settings["auth"] = auth(kind);
+            settings["http"]["timeout"] = "2s".into();
+        })
+        .await;
+        let calendars = [ANNA, BO].map(|address| CalendarRef::primary(address).unwrap());
+        let mut feed = bench
+            .connection
+            .source()
+            .unwrap()
+            .watch(&calendars)
+            .await
+            .unwrap();
+        let begun = Instant::now();
+        let mut watched = BTreeSet::new();
+        while watched.len() < 2 {
+            for hint in feed.next().await.unwrap() {
+                if let Hint::Gap(calendar) = hint {
+                    watched.insert(calendar.address.as_str().to_owned());
+                }
+            }
+        }
+        while bench.exchange.watched().1 == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        bench.add(ANNA, "2026-12-03T09:00", "2026-12-03T10:00");
+        let told = tokio::time::timeout(Duration::from_secs(10), async {
+            loop {
+                for hint in feed.next().await.unwrap() {
+                    match hint {
+                        Hint::Dirty(calendar) => return calendar,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        });
+        assert_eq!(told.await.unwrap().address.as_str(), ANNA, "{kind}");
+        let counts = counts(&bench);
+        assert_eq!(counts.proofs, bench.exchange.server().connections());
+        assert_eq!((counts.refused, counts.malformed), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn streams_do_not_try_a_refused_password_either() {
+    let bench = bench("ntlm", SignIn::windows()).await;
+    set_password(&bench, "a typing error");
+    let calendars = [ANNA, BO, ROOM].map(|address| CalendarRef::primary(address).unwrap());
+    let source = bench.connection.source().unwrap();
+    let mut feed = source.watch(&calendars).await.unwrap();
+    let listening = tokio::time::timeout(Duration::from_secs(5), async {
+        while feed.next().await.is_ok() {}
+    });
+    let _ = listening.await;
+    let _ = bench.read(request(ANNA, winter())).await;
+    assert_eq!(counts(&bench).refused, 1);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::tls::TlsInfo;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
@@ -20,6 +20,9 @@ use crate::connector::{Context, Result};
 
 /// How long the library's pool may take to give the connection back after an answer was read.
 const HAND_BACK: Duration = Duration::from_millis(250);
+
+/// Longer than any answer lasts.
+const NO_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A client that makes one connection and never a second: once it has ended, the lane is spent. Requests are sent one
 /// after the other, each when the answer before it was read whole.
@@ -70,7 +73,7 @@ impl HttpLane {
         Ok(Self { client })
     }
 
-    /// Sends one request. A status is no error; nothing is repeated.
+    /// Sends one request, whose answer is there within the time limit. A status is no error; nothing is repeated.
     ///
     /// # Errors
     /// [`LaneFailure`].
@@ -81,12 +84,41 @@ impl HttpLane {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<HttpAnswer, LaneFailure> {
-        let request = self
-            .client
+        self.sent(url, self.request(method, url, headers, body))
+            .await
+    }
+
+    /// As [`send`](Self::send), without a time limit: for answers that are read as they come, by somebody who looks at
+    /// the time.
+    ///
+    /// # Errors
+    /// [`LaneFailure`].
+    pub async fn open(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<HttpAnswer, LaneFailure> {
+        let request = self.request(method, url, headers, body);
+        self.sent(url, request.timeout(NO_LIMIT)).await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> RequestBuilder {
+        self.client
             .reqwest()
             .request(method, url.clone())
             .headers(headers)
-            .body(body);
+            .body(body)
+    }
+
+    async fn sent(&self, url: &Url, request: RequestBuilder) -> Result<HttpAnswer, LaneFailure> {
         match request.send().await {
             Ok(response) => {
                 let response = self.client.accepted(url, response)?;

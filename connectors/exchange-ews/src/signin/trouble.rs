@@ -39,7 +39,7 @@ pub(crate) enum Trouble {
     Refused,
     /// Kerberos: the domain has issued a ticket, and Exchange does not take it.
     #[error(
-        "Exchange does not take the ticket that the domain issued. Check that the service principal name HTTP/ with the host of `url` belongs to the account that Exchange runs under (the alternate service account), and only to it. With Extended Protection a proxy that opens TLS must have the same certificate as Exchange"
+        "Exchange does not take the ticket that the domain issued. Check that the service principal name HTTP/ with the host of `url` belongs to the account that Exchange runs under (the alternate service account), and only to it. With Extended Protection a proxy that opens TLS must have the same certificate as Exchange; where the server does not require it, `channel_binding = \"off\"` goes without"
     )]
     TicketRefused,
     /// They were refused before, and are not tried again.

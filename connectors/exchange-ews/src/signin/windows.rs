@@ -112,6 +112,8 @@ struct Request<'a> {
     headers: &'a HeaderMap,
     document: &'a [u8],
     turn: Turn,
+    /// Whether the answer is read as it comes.
+    streams: bool,
 }
 
 impl Windows {
@@ -136,7 +138,13 @@ impl Windows {
         document: &[u8],
         insist: bool,
     ) -> Result<HttpResponse, Failure> {
-        let (answer, lane) = self.send(headers, document, insist).await?;
+        let request = Request {
+            headers,
+            document,
+            turn: if insist { Turn::Insisting } else { Turn::Alone },
+            streams: false,
+        };
+        let (answer, lane) = self.send(&request).await?;
         let answer = answer.whole().await?;
         self.idle().push(lane);
         Ok(answer)
@@ -151,7 +159,13 @@ impl Windows {
         headers: &HeaderMap,
         document: &[u8],
     ) -> Result<HttpAnswer, Failure> {
-        let (answer, _) = self.send(headers, document, false).await?;
+        let request = Request {
+            headers,
+            document,
+            turn: Turn::Alone,
+            streams: true,
+        };
+        let (answer, _) = self.send(&request).await?;
         Ok(answer)
     }
 
@@ -164,42 +178,32 @@ impl Windows {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn send(
-        &self,
-        headers: &HeaderMap,
-        document: &[u8],
-        insist: bool,
-    ) -> Result<(HttpAnswer, HttpLane), Failure> {
-        let request = Request {
-            headers,
-            document,
-            turn: if insist { Turn::Insisting } else { Turn::Alone },
-        };
+    async fn send(&self, request: &Request<'_>) -> Result<(HttpAnswer, HttpLane), Failure> {
         loop {
             let Some(lane) = self.idle().pop() else { break };
-            match self.ask(&lane, headers.clone(), document).await {
+            match self.ask(&lane, request.headers.clone(), request).await {
                 // The server has closed it meanwhile.
                 Err(LaneFailure::Spent) => {}
                 Err(LaneFailure::Http(failure)) => return Err(failure.into()),
                 Ok(answer) if answer.status() != StatusCode::UNAUTHORIZED => {
                     return Ok((answer, lane));
                 }
-                Ok(answer) => return self.sign_in(lane, answer, &request).await,
+                Ok(answer) => return self.sign_in(lane, answer, request).await,
             }
         }
         let lane = self.lane()?;
         // Asks what is offered, and for the certificate, with nothing that would be worth anything to somebody else.
-        let answer = match self.ask(&lane, headers.clone(), &[]).await {
+        let answer = match self.probe(&lane, request.headers.clone()).await {
             Ok(answer) => answer,
             Err(LaneFailure::Spent) => return Err(Trouble::Connection.into()),
             Err(LaneFailure::Http(failure)) => return Err(failure.into()),
         };
         match answer.status() {
-            StatusCode::UNAUTHORIZED => self.sign_in(lane, answer, &request).await,
+            StatusCode::UNAUTHORIZED => self.sign_in(lane, answer, request).await,
             // A server that asks for no sign-in finds fault with an empty request.
             status if status.is_success() || matches!(status.as_u16(), 400 | 411 | 500) => {
                 answer.whole().await?;
-                self.unasked(lane, &request).await
+                self.unasked(lane, request).await
             }
             _ => Ok((answer, lane)),
         }
@@ -211,8 +215,7 @@ impl Windows {
         lane: HttpLane,
         request: &Request<'_>,
     ) -> Result<(HttpAnswer, HttpLane), Failure> {
-        let headers = request.headers.clone();
-        match self.ask(&lane, headers, request.document).await {
+        match self.ask(&lane, request.headers.clone(), request).await {
             Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
                 self.sign_in(lane, answer, request).await
             }
@@ -300,20 +303,21 @@ impl Windows {
             .await?;
         for number in 1..=MOST_STEPS {
             let proves = mechanism.proves_at(number);
-            // What comes before the proof is answered with 401 in any case.
-            let document = if proves { request.document } else { &[] };
             let mut headers = request.headers.clone();
             headers.insert(header::AUTHORIZATION, authorization(scheme, &token)?);
-            let answer = self.ask(lane, headers, document).await?;
+            // What comes before the proof is answered with 401 in any case.
+            let answer = if proves {
+                self.ask(lane, headers, request).await?
+            } else {
+                self.probe(lane, headers).await?
+            };
             *certificate = answer.certificate().map(<[u8]>::to_vec);
             if answer.status() != StatusCode::UNAUTHORIZED {
                 if proves {
                     return Ok(answer);
                 }
                 answer.whole().await?;
-                return Ok(self
-                    .ask(lane, request.headers.clone(), request.document)
-                    .await?);
+                return Ok(self.ask(lane, request.headers.clone(), request).await?);
             }
             let offers = challenge::offers(fields(answer.headers()));
             let next = challenge::token(&offers, scheme);
@@ -349,13 +353,24 @@ impl Windows {
             .and_then(binding::end_point)
     }
 
+    /// Sends the request.
     async fn ask(
         &self,
         lane: &HttpLane,
         headers: HeaderMap,
-        document: &[u8],
+        request: &Request<'_>,
     ) -> Result<HttpAnswer, LaneFailure> {
-        lane.send(Method::POST, &self.url, headers, document.to_vec())
+        let document = request.document.to_vec();
+        if request.streams {
+            lane.open(Method::POST, &self.url, headers, document).await
+        } else {
+            lane.send(Method::POST, &self.url, headers, document).await
+        }
+    }
+
+    /// Sends an empty request.
+    async fn probe(&self, lane: &HttpLane, headers: HeaderMap) -> Result<HttpAnswer, LaneFailure> {
+        lane.send(Method::POST, &self.url, headers, Vec::new())
             .await
     }
 
