@@ -34,9 +34,8 @@ pub(crate) fn load(settings: &PluginSettings) -> Result<(), LoadError> {
         if before == settings {
             return result.clone();
         }
-        return Err(LoadError::NotLoadable {
+        return Err(LoadError::OtherSettings {
             path: settings.path.clone(),
-            reason: "it is loaded already, with other settings; restart calbridge".to_owned(),
         });
     }
     let launcher = Launcher::this_program(["plugin-child"])?;

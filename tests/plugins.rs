@@ -13,7 +13,7 @@
 mod libraries;
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -160,57 +160,263 @@ fn a_calendar_is_written_the_same_compiled_in_loaded_and_in_child_processes() {
     assert_eq!(calendars[2], calendars[0]);
 }
 
+/// A library in C that does not follow the contract; none where there is no compiler.
+fn misfit(folder: &Path, define: &str) -> Option<PathBuf> {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("core");
+    let library = folder.join(format!("misfit{}", std::env::consts::DLL_SUFFIX));
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wno-unused-function", "-I"])
+        .arg(core.join("include"))
+        .arg(format!("-D{define}"))
+        .arg(core.join("tests/plugin/hostile.c"))
+        .arg("-o")
+        .arg(&library)
+        .output();
+    let Ok(compiled) = compiled else {
+        eprintln!("skipped: there is no `cc` here");
+        return None;
+    };
+    assert!(compiled.status.success(), "{compiled:?}");
+    Some(library)
+}
+
+/// What `check` and (in-process) `connectors list` say of a configuration with these tables, of which the first begins in its 13th
+/// line, whatever the isolation.
+fn told_of(plugins: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for isolation in ["in-process", "process"] {
+        let plugins = if plugins.contains("isola") {
+            plugins.to_owned()
+        } else {
+            plugins.replace(".so\"\n", &format!(".so\"\nisolation = \"{isolation}\"\n"))
+        };
+        let folders = Folders::new(&plugins);
+        let commands = [&["check", "--offline"][..], &["connectors", "list"]];
+        for command in &commands[..if isolation == "process" { 1 } else { 2 }] {
+            let told = folders.refused(command);
+            // What is meant for the author of the program is not for its operator.
+            for debug in [
+                "Some(", "Err(", "Error {", "Os {", "kind:", "\\\"", "panicked",
+            ] {
+                assert!(!told.contains(debug), "{told}");
+            }
+            assert_eq!(told.matches("calbridge.toml:").count(), 1, "{told}");
+            all.push(told);
+        }
+    }
+    all
+}
+
+/// Each says which table is meant, what is wrong, and what would be right.
 #[test]
 fn what_is_wrong_with_a_library_is_told_with_its_place() {
     let libraries = Libraries::get();
-    let path = libraries.path("ical-source");
-    // The table begins in the 13th line of the file.
-    for (plugins, expected) in [
+    let source = libraries.path("ical-source");
+    let bin = tempfile::tempdir().unwrap();
+    let bin = bin.path().canonicalize().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = bin.join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let copy = file("copy.so", &std::fs::read(&source).unwrap());
+    let open = file("open.so", b"not looked at");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(&open, mode).unwrap();
+    let socket = bin.join("socket.so");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let folder = bin.join("folder.so");
+    std::fs::create_dir(&folder).unwrap();
+    let table = |path: &Path, more: &str| format!("[plugins.x]\npath = {path:?}\n{more}");
+    let sha = |pin: &str| table(&source, &format!("sha256 = \"{pin}\"\n"));
+    let both = |other: &Path| {
+        let replaces = "replaces = [\"ical-source\"]\n";
+        table(&source, replaces) + &table(other, replaces).replace(".x]", ".y]")
+    };
+    for (plugins, place, says, advises) in [
         (
-            "[plugins.x]\npath = \"relative.so\"\n".to_owned(),
-            "DIR/calbridge.toml:14:1: `plugins.x.path`: the path of a connector library must be absolute: relative.so",
+            table(Path::new("relative.so"), ""),
+            "14:1: `plugins.x.path`",
+            "must be absolute: `relative.so`",
+            "write it from the root on, as in `/usr/lib/",
         ),
         (
-            "[plugins.x]\npath = \"/nowhere/x.so\"\n".to_owned(),
-            "DIR/calbridge.toml:14:1: `plugins.x.path`: the connector library /nowhere/x.so cannot be read: No such file",
+            table(Path::new("~/lib/x.so"), ""),
+            "14:1: `plugins.x.path`",
+            "must be absolute: `~/lib/x.so`",
+            "write it from the root on",
         ),
         (
-            format!("[plugins.x]\npath = {path:?}\n"),
-            "there is a connector `ical-source` already; the name of a connector must be unique",
+            "[plugins.x]\npath = \"\"\n".to_owned(),
+            "14:1: `plugins.x.path`",
+            "must not be empty",
+            "",
         ),
         (
-            format!(
-                "[plugins.x]\npath = {path:?}\nsha256 = \"{}\"\n",
-                "0".repeat(64)
+            table(Path::new("/nowhere/x.so"), ""),
+            "14:1: `plugins.x.path`",
+            "/nowhere/x.so cannot be read: No such file",
+            "look whether the path is right",
+        ),
+        (
+            table(&file("text.so", &[b'a'; 200]), ""),
+            "14:1: `plugins.x.path`",
+            "text.so cannot be loaded: ",
+            "must be a whole shared library that was built for this system",
+        ),
+        (
+            // Broken off while it was copied.
+            table(
+                &file("part.so", &std::fs::read(&source).unwrap()[..9000]),
+                "",
             ),
-            "DIR/calbridge.toml:15:1: `plugins.x.sha256`: the connector library",
+            "14:1: `plugins.x.path`",
+            "part.so is no connector library: a part of it is missing",
+            "install it again",
+        ),
+        (
+            table(&file("empty.so", b""), ""),
+            "14:1: `plugins.x.path`",
+            "empty.so is no connector library: it is empty",
+            "install it again",
+        ),
+        (
+            table(&folder, ""),
+            "14:1: `plugins.x.path`",
+            "folder.so is no connector library: it is a folder",
+            "name the library's file in it",
+        ),
+        (
+            table(&socket, ""),
+            "14:1: `plugins.x.path`",
+            "socket.so is no connector library: ",
+            "it is neither a file nor a link to one",
+        ),
+        (
+            table(&open, ""),
+            "14:1: `plugins.x.path`",
+            "open.so may be written by everybody",
+            "let only the administrator or the account of calbridge own and write it",
+        ),
+        (
+            table(&source, ""),
+            "13:10: `plugins.x`",
+            "calbridge has a connector `ical-source` of its own",
+            "write `replaces = [\"ical-source\"]`",
+        ),
+        (
+            both(&copy),
+            "`plugins.y`",
+            "has brought a connector `ical-source` already",
+            "name only one of the two libraries",
+        ),
+        (
+            both(&source),
+            "`plugins.y.path`",
+            "`plugins.x` names the same library",
+            "take one of the two out",
+        ),
+        (
+            table(&source, "replaces = [\"ical-source\", \"ical-sauce\"]\n"),
+            "`plugins.x.replaces`",
+            "holds no connector `ical-sauce`",
+            "but `ical-source`; correct the name or take it out",
+        ),
+        (
+            table(&source, "replaces = \"ical-source\"\n"),
+            "`plugins.x.replaces`",
+            "expected a list, found a text",
+            "",
+        ),
+        (
+            sha(&"0".repeat(64)),
+            "`plugins.x.sha256`",
+            "is not the pinned one: its SHA-256 is ",
+            "if you have replaced it on purpose, write that into the configuration",
+        ),
+        (
+            sha("abc"),
+            "`plugins.x.sha256`",
+            "does not have the form",
+            "64 hexadecimal digits, as `sha256sum FILE` prints them",
+        ),
+        (
+            sha(&"g".repeat(64)),
+            "`plugins.x.sha256`",
+            "does not have the form",
+            "64 hexadecimal digits",
         ),
         (
             "[plugins.x]\nisolation = \"process\"\n".to_owned(),
-            "`plugins.x`: the key `path` is missing",
+            "`plugins.x`",
+            "the key `path` is missing",
+            "",
         ),
         (
-            format!("[plugins.x]\npath = {path:?}\nisolaton = \"process\"\n"),
-            "DIR/calbridge.toml:15:1: `plugins.x.isolaton`: unknown key",
+            table(&source, "isolaton = \"process\"\n"),
+            "15:1: `plugins.x.isolaton`",
+            "unknown key",
+            "did you mean `isolation`?",
         ),
         (
-            format!("[plugins.x]\npath = {path:?}\nsha256 = \"abc\"\n"),
-            "DIR/calbridge.toml:15:1: `plugins.x.sha256`: does not have the form",
+            table(&source, "isolation = \"inprocess\"\n"),
+            "15:1: `plugins.x.isolation`",
+            "must be one of ",
+            "\"process\", \"in-process\"",
         ),
     ] {
-        for isolation in ["in-process", "process"] {
-            let plugins = if plugins.contains("isola") {
-                plugins.clone()
-            } else {
-                format!("{plugins}isolation = \"{isolation}\"\n")
-            };
-            let folders = Folders::new(&plugins);
-            for command in [&["check", "--offline"][..], &["connectors", "list"]] {
-                let told = folders.refused(command);
+        for told in told_of(&plugins) {
+            for expected in [place, says, advises] {
                 assert!(told.contains(expected), "{expected}\n{told}");
             }
         }
     }
+}
+
+#[test]
+fn a_library_that_does_not_follow_the_contract_is_told_with_its_place() {
+    let bin = tempfile::tempdir().unwrap();
+    for (define, says) in [
+        ("NO_SYMBOL", "it does not export `calbridge_plugin_v1`"),
+        (
+            r#"MANIFEST_TEXT="{\"abi\":2,\"connectors\":[]}""#,
+            "it follows version 2 of the plug-in contract",
+        ),
+        (
+            r#"MANIFEST_TEXT="{\"abi\":1,\"connectors\":[]}""#,
+            "it holds no connector",
+        ),
+    ] {
+        let Some(library) = misfit(&bin.path().canonicalize().unwrap(), define) else {
+            return;
+        };
+        let plugins = format!("[plugins.x]\npath = {library:?}\n");
+        for told in told_of(&plugins) {
+            for expected in [
+                "`plugins.x.path`",
+                says,
+                "does not fit this calbridge",
+                "ask its vendor for one that is built for plug-in version 1",
+            ] {
+                assert!(told.contains(expected), "{expected}\n{told}");
+            }
+        }
+    }
+}
+
+/// A pin may be written in capitals, as some tools print it.
+#[test]
+fn a_pin_may_be_written_in_capitals() {
+    let libraries = Libraries::get();
+    let path = libraries.path("ical-source");
+    let printed = Command::new("sha256sum").arg(&path).output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let pin = printed.split_whitespace().next().unwrap().to_uppercase();
+    let folders = Folders::new(&format!(
+        "[plugins.x]\npath = {path:?}\nsha256 = \"{pin}\"\nreplaces = [\"ical-source\"]\n"
+    ));
+    let told = folders.text(&["check", "--offline"]);
+    assert!(told.contains("2 connections, 1 sync"), "{told}");
 }
 
 #[test]

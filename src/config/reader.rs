@@ -86,6 +86,7 @@ impl Reader {
 
     /// Loads the libraries, so that their connectors are there when connections are looked at.
     fn plugins(&mut self) {
+        let mut named: BTreeMap<PathBuf, KeyPath> = BTreeMap::new();
         for name in self.names(&KeyPath::keys(["plugins"])) {
             let base = KeyPath::keys(["plugins", &name]);
             let before = format!("{base}");
@@ -99,10 +100,17 @@ impl Reader {
             if wrong {
                 continue;
             }
+            if let Some(other) = named.insert(settings.path.clone(), base.clone()) {
+                let message = format!("`{other}` names the same library");
+                let help = "a library is loaded once; take one of the two out";
+                self.mistake(&base.key("path"), message, Some(help.to_owned()));
+                continue;
+            }
             if let Err(error) = connectors::load(&settings) {
                 let path = match error {
                     LoadError::OtherContent { .. } => base.key("sha256"),
                     LoadError::NameTaken { .. } => base,
+                    LoadError::ReplacesNothing { .. } => base.key("replaces"),
                     _ => base.key("path"),
                 };
                 self.mistake(&path, error.to_string(), None);

@@ -80,6 +80,9 @@ pub trait ForeignConnector: Send + Sync + std::fmt::Debug {
     /// What is known without opening it.
     fn manifest(&self) -> Manifest;
 
+    /// Where its code came from, in words for the operator: a library's path.
+    fn origin(&self) -> String;
+
     /// What it can do with these settings.
     ///
     /// # Errors
@@ -99,6 +102,8 @@ pub trait ForeignConnector: Send + Sync + std::fmt::Debug {
 pub struct NameTaken {
     /// The name.
     pub id: String,
+    /// Where the code of the one that has it came from; none if it is linked in.
+    pub origin: Option<String>,
 }
 
 inventory::collect!(ConnectorEntry);
@@ -134,6 +139,14 @@ impl ConnectorEntry {
         match &self.id {
             Name::Linked(id) => id,
             Name::Loaded(id) => id,
+        }
+    }
+
+    /// Where its code came from; none if it is linked in.
+    fn origin(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Linked { .. } => None,
+            Kind::Loaded(connector) => Some(connector.origin()),
         }
     }
 
@@ -196,10 +209,11 @@ fn add(
     let mut loaded = LOADED.write().unwrap_or_else(PoisonError::into_inner);
     let is_it = |known: &ConnectorEntry| known.id() == entry.id();
     let linked = inventory::iter::<ConnectorEntry>.into_iter().any(is_it);
-    let taken = (linked && !instead_of_linked) || loaded.iter().copied().any(is_it);
-    if taken {
+    let other = loaded.iter().copied().find(|known| is_it(known));
+    if other.is_some() || (linked && !instead_of_linked) {
         return Err(NameTaken {
             id: entry.id().to_owned(),
+            origin: other.and_then(ConnectorEntry::origin),
         });
     }
     let entry: &'static ConnectorEntry = Box::leak(Box::new(entry));

@@ -390,6 +390,9 @@ pub struct Hello {
     /// Why it could not begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// It could not begin because the library does not follow the contract.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incompatible: bool,
 }
 
 /// Opens a connection.

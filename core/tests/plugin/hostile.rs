@@ -242,7 +242,10 @@ fn a_connector_with_a_name_that_is_taken_is_refused() {
     assert_eq!(entry.id(), "test-guest");
     let second = files.guest(Isolation::InProcess, &launcher());
     let error = second.register().unwrap_err().to_string();
-    assert!(error.contains("`test-guest` already"), "{error}");
+    assert!(
+        error.contains("has brought a connector `test-guest` already"),
+        "{error}"
+    );
     assert!(calbridge_core::connector::find("test-guest").is_some());
     // Also where it may stand in for one that is linked in: two libraries have one name.
     let mut settings = files.settings(Isolation::InProcess);

@@ -207,9 +207,12 @@ impl Library {
 fn exported(path: &Path) -> std::result::Result<*const PluginV1, LoadError> {
     let not_loadable = |error: libloading::Error| LoadError::NotLoadable {
         path: path.to_owned(),
-        // What the system says stands beneath.
-        reason: std::error::Error::source(&error)
-            .map_or_else(|| error.to_string(), ToString::to_string),
+        reason: without_path(
+            path,
+            // What the system says stands beneath.
+            &std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), ToString::to_string),
+        ),
     };
     let library = dlopen(path).map_err(not_loadable)?;
     // Kept for ever, whatever it turns out to be: what it did when it was loaded cannot be undone.
@@ -223,6 +226,15 @@ fn exported(path: &Path) -> std::result::Result<*const PluginV1, LoadError> {
     })?;
     // SAFETY: takes nothing, gives a static table.
     Ok(unsafe { entry() })
+}
+
+/// The path stands before it in any case.
+fn without_path(path: &Path, reason: &str) -> String {
+    let reason = path
+        .to_str()
+        .and_then(|path| reason.strip_prefix(path)?.strip_prefix(": "))
+        .unwrap_or(reason);
+    reason.to_owned()
 }
 
 #[cfg(unix)]

@@ -45,11 +45,12 @@ use slots::{Pending, Unwanted};
 #[serde(deny_unknown_fields)]
 pub struct PluginSettings {
     /// The library's file, as an absolute path. Neither it nor a folder above it may be writable by other accounts.
+    #[schemars(length(min = 1))]
     pub path: PathBuf,
     /// Where its code runs.
     #[serde(default)]
     pub isolation: Isolation,
-    /// The SHA-256 of the file, in hex. With it no other file is loaded.
+    /// The SHA-256 of the file: 64 hexadecimal digits, as `sha256sum FILE` prints them. With it no other file is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
     pub sha256: Option<String>,
@@ -133,17 +134,25 @@ impl Launcher {
 #[non_exhaustive]
 pub enum LoadError {
     /// A path that depends on where the program was started.
-    #[error("the path of a connector library must be absolute: {}", path.display())]
+    #[error("the path of a connector library must be absolute: `{}`; write it from the root on, as in `{EXAMPLE}`", path.display())]
     NotAbsolute {
         /// As configured.
         path: PathBuf,
     },
     /// The file is not to be had.
-    #[error("the connector library {} cannot be read: {reason}", path.display())]
+    #[error("the connector library {} cannot be read: {reason}; look whether the path is right and the account of calbridge may read it", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,
         /// What the system says.
+        reason: String,
+    },
+    /// Something else than a file.
+    #[error("{} is no connector library: {reason}", path.display())]
+    NoFile {
+        /// What was named.
+        path: PathBuf,
+        /// What it is, and what would be right.
         reason: String,
     },
     /// Somebody else could put other code there.
@@ -163,7 +172,7 @@ pub enum LoadError {
         found: String,
     },
     /// No library for this system, or one that lacks another one.
-    #[error("the connector library {} cannot be loaded: {reason}", path.display())]
+    #[error("the connector library {} cannot be loaded: {reason}; it must be a whole shared library that was built for this system ({} on {}), and the libraries that it needs must be installed", path.display(), std::env::consts::OS, std::env::consts::ARCH)]
     NotLoadable {
         /// Which file.
         path: PathBuf,
@@ -179,7 +188,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The child process could not be started or did not speak.
-    #[error("the child process for the connector library {} does not work: {reason}", path.display())]
+    #[error("the child process for the connector library {} does not work: {reason}; if it stays so, report that to its vendor", path.display())]
     Child {
         /// Which file.
         path: PathBuf,
@@ -187,13 +196,53 @@ pub enum LoadError {
         reason: String,
     },
     /// Two connectors have one name.
-    #[error("the connector library {} is not loaded: {reason}", path.display())]
+    #[error("the connector library {} is not loaded: {}", path.display(), taken(id, origin.as_deref()))]
     NameTaken {
         /// Which file.
         path: PathBuf,
         /// Which name.
-        reason: String,
+        id: String,
+        /// The library that has brought a connector of this name; none if it is one of calbridge's own.
+        origin: Option<String>,
     },
+    /// A connector is to stand in for another, and is not in the library.
+    #[error("the connector library {} holds no connector `{name}` that could stand in for another one, but {}; correct the name or take it out", path.display(), quoted(holds))]
+    ReplacesNothing {
+        /// Which file.
+        path: PathBuf,
+        /// The name that stands in `replaces`.
+        name: String,
+        /// The names of the library's connectors.
+        holds: Vec<String>,
+    },
+    /// A library is loaded once and stays as it is.
+    #[error("the connector library {} is loaded already, with other settings; restart calbridge", path.display())]
+    OtherSettings {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// What an absolute path looks like.
+#[cfg(not(windows))]
+const EXAMPLE: &str = "/usr/lib/calbridge/librota.so";
+#[cfg(windows)]
+const EXAMPLE: &str = r"C:\Program Files\calbridge\rota.dll";
+
+fn taken(id: &str, origin: Option<&str>) -> String {
+    match origin {
+        None => format!(
+            "calbridge has a connector `{id}` of its own; to put this one in its place, write `replaces = [\"{id}\"]`"
+        ),
+        Some(origin) => format!(
+            "{origin} has brought a connector `{id}` already; name only one of the two libraries"
+        ),
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 /// A library that is ready to open connections: in this process or in children.
@@ -296,7 +345,8 @@ impl LoadedConnector {
         register(ConnectorEntry::foreign(Box::new(self))).map_err(|error: NameTaken| {
             LoadError::NameTaken {
                 path,
-                reason: error.to_string(),
+                id: error.id,
+                origin: error.origin,
             }
         })
     }
@@ -305,6 +355,10 @@ impl LoadedConnector {
 impl ForeignConnector for LoadedConnector {
     fn manifest(&self) -> Manifest {
         self.manifest.clone()
+    }
+
+    fn origin(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// A library that is in trouble now has said in its manifest what it can do.
@@ -360,6 +414,7 @@ pub fn load(
         Isolation::InProcess => Arc::new(library::InProcess::load(&path, launcher.clone())?),
     };
     check_manifest(&path, carrier.manifest())?;
+    check_replaces(&path, carrier.manifest(), &settings.replaces)?;
     let file: Arc<Path> = path.into();
     Ok(carrier
         .manifest()
@@ -403,6 +458,23 @@ fn check_manifest(path: &Path, manifest: &LibraryManifest) -> Result<(), LoadErr
         }
     }
     Ok(())
+}
+
+/// A misspelt name would leave calbridge's own connector in force.
+fn check_replaces(
+    path: &Path,
+    manifest: &LibraryManifest,
+    replaces: &[String],
+) -> Result<(), LoadError> {
+    let holds = || manifest.connectors.iter().map(|connector| &connector.id);
+    match replaces.iter().find(|name| holds().all(|id| id != *name)) {
+        None => Ok(()),
+        Some(name) => Err(LoadError::ReplacesNothing {
+            path: path.to_owned(),
+            name: name.clone(),
+            holds: holds().cloned().collect(),
+        }),
+    }
 }
 
 /// An error of the boundary itself, not of a connector.

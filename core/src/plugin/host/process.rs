@@ -353,6 +353,11 @@ impl Child {
         child.shared.lock().dismissed = !holds;
         match hello {
             Hello {
+                error: Some(error),
+                incompatible: true,
+                ..
+            } => Err(incompatible(error)),
+            Hello {
                 error: Some(error), ..
             } => Err(LoadError::NotLoadable {
                 path: path.to_owned(),

@@ -1,9 +1,11 @@
 //! Whether a library's file may be trusted: whose it is, who may write it, what is in it.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
+use elf::ElfStream;
+use elf::endian::AnyEndian;
 use sha2::{Digest as _, Sha256};
 
 use super::LoadError;
@@ -20,6 +22,26 @@ pub(super) fn check(path: &Path, pin: Option<&str>) -> Result<PathBuf, LoadError
         reason: error.to_string(),
     };
     let real = path.canonicalize().map_err(unreadable)?;
+    let metadata = real.metadata().map_err(unreadable)?;
+    let no_file = |reason: &str| {
+        Err(LoadError::NoFile {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        })
+    };
+    if metadata.is_dir() {
+        return no_file("it is a folder; name the library's file in it");
+    }
+    // To open a pipe or a device may block for ever.
+    if !metadata.is_file() {
+        return no_file("it is neither a file nor a link to one");
+    }
+    if metadata.len() == 0 {
+        return no_file("it is empty; install it again");
+    }
+    if !whole(&real, metadata.len()).map_err(unreadable)? {
+        return no_file("a part of it is missing; install it again");
+    }
     // Who can change a link chooses the file.
     rights::check(path)?;
     rights::check(&real)?;
@@ -30,6 +52,25 @@ pub(super) fn check(path: &Path, pin: Option<&str>) -> Result<PathBuf, LoadError
         }
     }
     Ok(real)
+}
+
+/// Whether an ELF file is as long as it says. The system's loader does not look: it maps what is not there, and ends
+/// the program when that is touched. What is no ELF file is left to the loader.
+fn whole(path: &Path, length: u64) -> std::io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut magic = [0; 4];
+    let read = file.read(&mut magic)?;
+    if read < magic.len() || magic != elf::abi::ELFMAGIC {
+        return Ok(true);
+    }
+    file.rewind()?;
+    Ok(
+        ElfStream::<AnyEndian, File>::open_stream(file).is_ok_and(|elf| {
+            elf.segments()
+                .iter()
+                .all(|part| part.p_offset.saturating_add(part.p_filesz) <= length)
+        }),
+    )
 }
 
 fn sha256(path: &Path) -> std::io::Result<String> {
@@ -131,6 +172,47 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = check(&folder.path().join("none.so"), None).unwrap_err();
         assert!(error.to_string().contains("none.so"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty.so");
+        std::fs::write(&empty, b"").unwrap();
+        for (path, reason) in [(folder.path(), "a folder"), (&empty, "empty")] {
+            let error = check(path, None).unwrap_err();
+            assert!(
+                matches!(&error, LoadError::NoFile { reason: told, .. } if told.contains(reason)),
+                "{error}"
+            );
+        }
+        #[cfg(unix)]
+        {
+            let socket = folder.path().join("socket.so");
+            let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+            let error = check(&socket, None).unwrap_err();
+            assert!(matches!(&error, LoadError::NoFile { .. }), "{error}");
+        }
+    }
+
+    /// Cut anywhere, it is refused before it is mapped.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_part_of_a_library_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part.so");
+        // Any ELF file will do.
+        let all = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        std::fs::write(&path, &all).unwrap();
+        assert!(check(&path, None).is_ok());
+        for length in [16, 70, 4096, all.len() / 2, all.len() - 1] {
+            std::fs::write(&path, &all[..length]).unwrap();
+            let error = check(&path, None).unwrap_err();
+            assert!(
+                error.to_string().contains("a part of it is missing"),
+                "{length}: {error}"
+            );
+        }
     }
 
     #[test]
