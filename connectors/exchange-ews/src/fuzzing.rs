@@ -114,3 +114,17 @@ fn items_of(message: Message) -> Vec<Item> {
     let changed = message.changes.into_iter().map(|change| change.item);
     message.items.into_iter().chain(changed).collect()
 }
+
+/// Reads what a server offers as ways to sign in, one field of the answer to a line, and what it sends for each of them.
+pub fn offers(fields: &[u8]) {
+    let text = String::from_utf8_lossy(fields);
+    let found = crate::signin::challenge::offers(text.lines());
+    assert!(found.len() <= 32, "offers are limited");
+    for scheme in ["Negotiate", "NTLM", "Bearer"] {
+        let _ = crate::signin::challenge::token(&found, scheme);
+    }
+    for offer in &found {
+        assert!(!offer.scheme.is_empty(), "an offer has a name");
+        let _ = (offer.parameter("error"), format!("{offer:?}"));
+    }
+}

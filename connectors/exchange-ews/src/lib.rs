@@ -44,8 +44,14 @@
 //! Add-MailboxFolderPermission anna@kommune.example:\Kalender -User svc-calbridge -AccessRights Reviewer
 //! ```
 //!
-//! For Basic authentication it has to be switched on for the EWS virtual directory
-//! (`Set-WebServicesVirtualDirectory -BasicAuthentication $true`).
+//! Windows authentication is on for the EWS virtual directory from the start. For Kerberos behind a load-balanced
+//! name the service principal name belongs on the alternate service account (`setspn -S HTTP/mail.kommune.example
+//! KOMMUNE\EXCHASA$`). Basic has to be switched on (`Set-WebServicesVirtualDirectory -BasicAuthentication $true`).
+//!
+//! # Signing in
+//!
+//! `signin` has one way in, the configured one. NTLM and Negotiate sign in the connection: each is a lane of its own
+//! (`docs/adr/0008-signing-in-to-exchange.md`). A refused secret is tried once.
 //!
 //! # Identity
 //!
