@@ -3,8 +3,9 @@
 #
 #   scripts/fuzz.sh SECONDS [TARGET...]     each target, or those named, for that long
 #
-# Any toolchain does: no sanitizer is used, since this repository has no unsafe code; what is looked for is
-# panics, overflows, endless work and too much memory. `cargo fuzz run TARGET fuzz/seeds/TARGET` works as well.
+# Any toolchain does: no sanitizer is used, since no parser has unsafe code (what there is belongs to the plug-in
+# boundary); what is looked for is panics, overflows, endless work and too much memory. `cargo fuzz run TARGET
+# fuzz/seeds/TARGET` works as well.
 # What is found is written into fuzz/artifacts; a file of it as the last argument of the program runs it again.
 set -euo pipefail
 cd "$(dirname "$0")/../fuzz"

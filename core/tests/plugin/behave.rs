@@ -270,13 +270,35 @@ async fn records_reach_the_hosts_log_with_their_spans_and_fields() {
         let trace = error.text.split("traceparent=\"").nth(1).unwrap();
         let trace = trace.split('"').next().unwrap();
         assert_eq!(trace.len(), 55, "{trace}");
-        assert_eq!(
-            lines(trace)
-                .iter()
-                .filter(|line| line.text.contains("A connector is asked."))
-                .count(),
-            1
-        );
+        let one = |message: &str| {
+            let told: Vec<_> = lines(trace)
+                .into_iter()
+                .filter(|line| line.text.contains(message))
+                .collect();
+            let [line] = told.as_slice() else {
+                panic!("{message}: {told:?}");
+            };
+            assert_eq!(line.level, tracing::Level::TRACE);
+            line.text.clone()
+        };
+        let number = |text: &str, field: &str| -> u64 {
+            let (_, rest) = text.split_once(&format!(" {field}=")).expect(field);
+            let digits = rest.split(|sign: char| !sign.is_ascii_digit()).next();
+            digits.unwrap().parse().unwrap()
+        };
+        let asked = one("A connector is asked.");
+        assert!(number(&asked, "bytes") > 50, "{asked}");
+        let answered = one("A connector has answered.");
+        assert!(number(&answered, "answer_bytes") > 2, "{answered}");
+        assert!(number(&answered, "milliseconds") < 60_000, "{answered}");
+        // An error has its code instead of a size.
+        fetch(&connection, "panic").await.unwrap_err();
+        let failed = lines(&format!("connection=\"{name}\" "))
+            .into_iter()
+            .rfind(|line| line.text.contains("A connector has answered."));
+        let failed = failed.unwrap().text;
+        assert!(failed.contains("code=\"plugin.panicked\""), "{failed}");
+        assert!(!failed.contains("answer_bytes="), "{failed}");
     }
 }
 

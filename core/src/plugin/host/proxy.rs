@@ -280,7 +280,8 @@ impl Link {
         request: &Q,
         unwanted: Option<Unwanted>,
     ) -> Answer<A> {
-        let request = self.enveloped(name, request).map_err(Failure::NotSent)?;
+        let (request, traceparent) = self.enveloped(name, request).map_err(Failure::NotSent)?;
+        let begun = Instant::now();
         let mut pending = instance.call(name, &request, unwanted);
         let shutdown = &self.target.context.shutdown;
         let reply = tokio::select! {
@@ -293,6 +294,17 @@ impl Link {
                 pending.await
             }
         };
+        tracing::trace!(
+            target: "calbridge::plugin",
+            connection = self.target.context.connection,
+            method = name,
+            traceparent,
+            milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            // Of an error what counts is its code.
+            answer_bytes = reply.as_ref().ok().map(Vec::len),
+            code = reply.as_ref().err().map(Failure::code),
+            "A connector has answered."
+        );
         match reply {
             // What cannot be read may have been done.
             Ok(answer) => read(name, &answer).map_err(Failure::Lost),
@@ -307,7 +319,8 @@ impl Link {
         }
     }
 
-    fn enveloped<Q: Serialize>(&self, name: &str, request: &Q) -> Result<Vec<u8>> {
+    /// The message, and the trace that it belongs to.
+    fn enveloped<Q: Serialize>(&self, name: &str, request: &Q) -> Result<(Vec<u8>, String)> {
         #[derive(Serialize)]
         struct Enveloped<'a, Q> {
             #[serde(flatten)]
@@ -316,18 +329,20 @@ impl Link {
             request: &'a Q,
         }
         let traceparent = traceparent();
+        let envelope = Envelope {
+            traceparent: Some(traceparent.clone()),
+            clock: self.target.clock(),
+        };
+        let message = write(name, &Enveloped { envelope, request })?;
         tracing::trace!(
             target: "calbridge::plugin",
             connection = self.target.context.connection,
             method = name,
             traceparent,
+            bytes = message.len(),
             "A connector is asked."
         );
-        let envelope = Envelope {
-            traceparent: Some(traceparent),
-            clock: self.target.clock(),
-        };
-        write(name, &Enveloped { envelope, request })
+        Ok((message, traceparent))
     }
 }
 

@@ -28,6 +28,12 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    pub(super) fn code(&self) -> &str {
+        match self {
+            Self::Answered(error) | Self::NotSent(error) | Self::Lost(error) => &error.code,
+        }
+    }
+
     pub(super) fn into_error(self) -> Error {
         match self {
             Self::Answered(error) | Self::NotSent(error) | Self::Lost(error) => error,
