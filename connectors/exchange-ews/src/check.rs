@@ -42,6 +42,9 @@ pub(crate) async fn check(inner: &Inner, scope: &CheckScope) -> CheckReport {
     if !server(&mut report, scope, &answer) {
         return report;
     }
+    for number in 1..inner.client.accounts().count() {
+        further_account(inner, number, &mut report).await;
+    }
     for calendar in &scope.calendars {
         check_calendar(inner, calendar, &mut report).await;
     }
@@ -135,6 +138,35 @@ fn server(report: &mut CheckReport, scope: &CheckScope, answer: &Exchanged) -> b
         ),
     }
     true
+}
+
+/// One of `more_accounts`, counted from 1 as they stand there.
+async fn further_account(inner: &Inner, number: usize, report: &mut CheckReport) {
+    let body = request::get_folder(&FolderTarget::Root);
+    let error = match inner.client.exchange_as(number, &body).await {
+        Ok(Exchanged {
+            signed_in: false,
+            reply: Err(error),
+            ..
+        }) => Some(error),
+        Ok(Exchanged {
+            reply: Err(error), ..
+        }) if error.kind == ErrorKind::Auth => Some(error),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    match error {
+        Some(error) => report.push(
+            "authentication",
+            Severity::Failed,
+            format!("Account {number} of `more_accounts`: {error}"),
+        ),
+        None => report.push(
+            "authentication",
+            Severity::Passed,
+            format!("Account {number} of `more_accounts` is let in."),
+        ),
+    }
 }
 
 async fn check_calendar(inner: &Inner, calendar: &CalendarRef, report: &mut CheckReport) {

@@ -14,7 +14,7 @@ use crate::config::{Access, Settings};
 use crate::error::{Charged, WireError, from_code, from_status};
 use crate::request::Body;
 use crate::response::{self, Class, Message};
-use crate::signin::{Door, Failure};
+use crate::signin::{Accounts, Failure};
 use crate::soap::{self, Acting, Envelope, Fault, ServerVersion};
 
 /// An answer that is no fault.
@@ -62,7 +62,7 @@ pub(crate) struct Client {
     http: Mutex<HttpClient>,
     /// For answers that are read as they come.
     streams: reqwest::Client,
-    door: Door,
+    accounts: Accounts,
 }
 
 impl Client {
@@ -71,13 +71,13 @@ impl Client {
     pub(crate) fn new(settings: Settings, context: Context) -> Result<Self> {
         let http = HttpClient::build(&settings.http, None, &context)?;
         let streams = crate::watch::http_client(&settings.http, &context)?;
-        let door = Door::new(&settings, &context)?;
+        let accounts = Accounts::new(&settings, &context)?;
         Ok(Self {
             settings,
             context,
             http: Mutex::new(http),
             streams,
-            door,
+            accounts,
         })
     }
 
@@ -124,16 +124,51 @@ impl Client {
         affinity: Option<Affinity<'_>>,
         body: &Body,
     ) -> Result<Exchanged> {
+        let account = mailbox.map_or(0, |mailbox| self.accounts.of(mailbox));
+        let mut exchanged = self
+            .ask_as(account, mailbox, affinity, body)
+            .await
+            .map_err(|error| self.of_account(error))?;
+        exchanged.reply = exchanged.reply.map_err(|error| self.of_account(error));
+        Ok(exchanged)
+    }
+
+    /// As [`exchange`](Self::exchange) without a mailbox, in the name of the account with this number.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn exchange_as(&self, account: usize, body: &Body) -> Result<Exchanged> {
+        self.ask_as(account, None, None, body).await
+    }
+
+    /// The service accounts.
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// One account of several that is refused concerns its own mailboxes alone.
+    fn of_account(&self, mut error: Error) -> Error {
+        let own = error.kind == ErrorKind::Auth || error.code.starts_with("ews.signin.");
+        if own && self.accounts.count() > 1 && error.scope == Scope::Connection {
+            error.scope = Scope::Calendar;
+        }
+        error
+    }
+
+    async fn ask_as(
+        &self,
+        account: usize,
+        mailbox: Option<&Address>,
+        affinity: Option<Affinity<'_>>,
+        body: &Body,
+    ) -> Result<Exchanged> {
         let acting = self.acting(mailbox);
         let headers = headers(mailbox, affinity);
         let document = soap::envelope(&acting, &body.xml).into_bytes();
         // Without a mailbox it is an operator's check.
         let insist = mailbox.is_none();
-        let answer = match self
-            .door
-            .post(&self.http(), headers, document, insist)
-            .await
-        {
+        let door = self.accounts.door(account);
+        let answer = match door.post(&self.http(), headers, document, insist).await {
             Ok(answer) => answer,
             Err(Failure::Http(failure)) => return Err(narrowed(failure, mailbox.is_some())),
             Err(Failure::Error(error)) if insist && error.kind == ErrorKind::Auth => {
@@ -181,10 +216,11 @@ impl Client {
             HeaderValue::from_static("identity"),
         );
         let document = soap::envelope(&self.acting(Some(mailbox)), &body.xml);
-        let opened = self.door.open(&self.streams, headers, document).await;
+        let door = self.accounts.door(self.accounts.of(mailbox));
+        let opened = door.open(&self.streams, headers, document).await;
         let mut answer = opened.map_err(|failure| match failure {
             Failure::Http(_) => no_stream(),
-            Failure::Error(error) => error,
+            Failure::Error(error) => self.of_account(error),
         })?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -242,7 +278,7 @@ impl Client {
     /// Some servers send a second answer after a fault, which would then pass for the answer of the next
     /// request. The connections so far are given up.
     fn forget_connections(&self) {
-        self.door.forget_connections();
+        self.accounts.forget_connections();
         if let Ok(fresh) = HttpClient::build(&self.settings.http, None, &self.context) {
             *self.http.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
@@ -367,13 +403,13 @@ impl Client {
         match message.class {
             Class::Success => Ok(message),
             Class::Warning if message.code == "NoError" => Ok(message),
-            Class::Warning | Class::Error => Err(from_code(
+            Class::Warning | Class::Error => Err(self.of_account(from_code(
                 &message.code,
                 message.inner.as_deref(),
                 message.back_off_ms,
                 self.charged(),
                 scope,
-            )),
+            ))),
         }
     }
 }

@@ -16,6 +16,11 @@ pub struct Settings {
     pub url: Url,
     /// How the service account signs in.
     pub auth: Auth,
+    /// Further service accounts beside `auth`, written as it. Each mailbox belongs to one of them all, always the same, so
+    /// that what Exchange allows an account is needed for a part of the mailboxes only, and an account that is refused
+    /// stops its own part only. Every account needs the rights on all mailboxes.
+    #[serde(default)]
+    pub more_accounts: Vec<Auth>,
     /// Whose rights are used. `impersonation` (default): the account has the management role
     /// ApplicationImpersonation, best with a scope that holds the synchronised mailboxes only. `delegate`:
     /// each mailbox has granted the account at least Reviewer rights on its calendar.
@@ -150,6 +155,11 @@ fn default_batch() -> usize {
 }
 
 impl Settings {
+    /// All service accounts.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = &Auth> {
+        std::iter::once(&self.auth).chain(&self.more_accounts)
+    }
+
     /// What `Deserialize` cannot check.
     ///
     /// # Errors
@@ -170,7 +180,15 @@ impl Settings {
                 "`url` holds credentials; they belong into `auth`, the password as a reference",
             ));
         }
-        self.auth.check()?;
+        let mut names = Vec::new();
+        for auth in self.accounts() {
+            auth.check()?;
+            let name = auth.name();
+            if names.contains(&name) {
+                return Err(Error::config("`more_accounts`: an account is named twice"));
+            }
+            names.push(name);
+        }
         if !(1..=100).contains(&self.max_in_flight) {
             return Err(Error::config("`max_in_flight`: 1 to 100"));
         }
@@ -189,6 +207,17 @@ impl Settings {
 }
 
 impl Auth {
+    /// What tells it from another account, without regard to the order in which they are named.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Ntlm { user, .. } | Self::Negotiate { user, .. } | Self::Basic { user, .. } => {
+                user.to_lowercase()
+            }
+            Self::Oauth { client_id, .. } => client_id.clone(),
+            Self::Bearer { token } => token.to_string(),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         match self {
             Self::Ntlm { user, .. } | Self::Negotiate { user, .. } => {
@@ -344,6 +373,23 @@ mod tests {
             assert!(error.contains(says), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn accounts_are_several_and_each_is_checked() {
+        let of = |more: serde_json::Value| {
+            let settings: Settings = serde_json::from_value(
+                json!({ "url": "https://x.example/", "auth": basic(), "more_accounts": more }),
+            )
+            .unwrap();
+            settings.check().map_err(|error| error.to_string())
+        };
+        let second = json!({ "kind": "ntlm", "user": "K\\svc2", "password": "env:P" });
+        assert!(of(json!([second])).is_ok());
+        let again = json!({ "kind": "ntlm", "user": "k\\SVC", "password": "env:Q" });
+        assert!(of(json!([again])).unwrap_err().contains("named twice"));
+        let broken = json!({ "kind": "ntlm", "user": "", "password": "env:P" });
+        assert!(of(json!([broken])).unwrap_err().contains("`user`"));
     }
 
     #[test]

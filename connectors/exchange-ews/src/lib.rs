@@ -172,6 +172,7 @@ mod tests {
         for name in [
             "url",
             "auth",
+            "more_accounts",
             "access",
             "max_in_flight",
             "batch",
@@ -181,7 +182,7 @@ mod tests {
         ] {
             assert!(properties[name]["description"].is_string(), "{name}");
         }
-        assert_eq!(properties.len(), 8);
+        assert_eq!(properties.len(), 9);
         let settings = manifest.settings.to_string();
         for kind in ["ntlm", "negotiate", "oauth", "basic", "bearer"] {
             assert!(

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use calbridge_core::connector::{Error, ErrorKind, Hint, Scope};
+use calbridge_core::connector::{CheckScope, Error, ErrorKind, Hint, Scope, Severity};
 use calbridge_core::model::CalendarRef;
 use calbridge_sandbox::exchange::{
     Account, Binding, ExchangeOptions, Profile, SignIn, SignInCounts, Spoil,
@@ -444,4 +444,74 @@ async fn streams_do_not_try_a_refused_password_either() {
     let _ = listening.await;
     let _ = bench.read(request(ANNA, winter())).await;
     assert_eq!(counts(&bench).refused, 1);
+}
+
+#[tokio::test]
+async fn of_several_accounts_a_refused_one_stops_its_own_mailboxes_alone() {
+    let second = "KOMMUNE\\svc-second";
+    let options = ExchangeOptions {
+        accounts: vec![
+            Account::service(USER, "sandbox"),
+            Account::service(second, "another"),
+        ],
+        sign_in: SignIn::windows(),
+        ..ExchangeOptions::default()
+    };
+    let bench = Bench::of(options, |settings| {
+        settings["auth"] = auth("ntlm");
+        settings["more_accounts"] =
+            json!([{ "kind": "ntlm", "user": second, "password": "env:TOKEN" }]);
+    })
+    .await;
+    let people: Vec<String> = (0..16)
+        .map(|number| format!("person{number}@kommune.example"))
+        .collect();
+    for address in &people {
+        bench.exchange.add_person("Somebody", address).unwrap();
+    }
+    let mut outcomes = [0, 0];
+    for round in 0..2 {
+        for address in &people {
+            match bench.read(request(address, winter())).await {
+                Ok(_) => outcomes[0] += 1,
+                Err(error) => {
+                    assert_eq!(
+                        (error.kind, error.scope),
+                        (ErrorKind::Auth, Scope::Calendar),
+                        "{error}"
+                    );
+                    outcomes[1] += 1;
+                }
+            }
+        }
+        assert_eq!(outcomes[0] + outcomes[1], 16 * (round + 1));
+        assert_eq!(counts(&bench).refused, 1);
+    }
+    assert!(outcomes[0] > 6 && outcomes[1] > 6, "{outcomes:?}");
+    // An operator is told which, at the cost of one try.
+    let scope = CheckScope {
+        now: jiff::Timestamp::now(),
+        calendars: Vec::new(),
+    };
+    let report = bench.connection.check(scope.clone()).await.unwrap();
+    let told = |severity| {
+        let found = report.findings.iter();
+        found
+            .filter(|one| one.name == "authentication" && one.severity == severity)
+            .map(|one| one.message.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(Severity::Passed).len(), 1, "{report:?}");
+    assert!(told(Severity::Failed)[0].contains("Account 1 of `more_accounts`"));
+    assert_eq!(counts(&bench).refused, 2);
+    // Put right, `check` gets in, and its part is read again.
+    bench.exchange.set_accounts(vec![
+        Account::service(USER, "sandbox"),
+        Account::service(second, "a.b.c"),
+    ]);
+    assert!(bench.connection.check(scope).await.unwrap().passed());
+    for address in &people {
+        bench.read(request(address, winter())).await.unwrap();
+    }
+    assert_eq!(counts(&bench).refused, 2);
 }

@@ -37,7 +37,7 @@ enum Way {
 impl Door {
     /// # Errors
     /// `Config`.
-    pub(crate) fn new(settings: &Settings, context: &Context) -> Result<Self> {
+    pub(crate) fn new(settings: &Settings, auth: &Auth, context: &Context) -> Result<Self> {
         let host = settings.url.host_str().unwrap_or_default();
         let windows = |mechanism, user: &str, password: &_, service: &Option<String>, binding| {
             Way::Windows(Windows::new(
@@ -53,7 +53,7 @@ impl Door {
                 context.clone(),
             ))
         };
-        let way = match &settings.auth {
+        let way = match auth {
             auth @ (Auth::Basic { .. } | Auth::Bearer { .. }) => Way::Header {
                 auth: auth.clone(),
                 breaker: Breaker::default(),

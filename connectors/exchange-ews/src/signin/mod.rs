@@ -8,8 +8,10 @@
 //! - `windows`: connections that are signed in.
 //! - `oauth`: tokens that are issued to the program.
 //! - `door`: the one way that is configured.
+//! - `accounts`: which of several accounts a mailbox belongs to.
 //! - `trouble`: what goes wrong, and what an operator can do.
 
+mod accounts;
 mod binding;
 mod breaker;
 pub(crate) mod challenge;
@@ -20,5 +22,5 @@ mod oauth;
 mod trouble;
 mod windows;
 
-pub(crate) use door::Door;
+pub(crate) use accounts::Accounts;
 pub(crate) use windows::Failure;

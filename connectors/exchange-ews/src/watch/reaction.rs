@@ -45,7 +45,12 @@ pub(crate) fn of(error: &Error) -> Reaction {
         | "ErrorSchemaValidation"
         | "ErrorNotImplemented"
         | "Client" => Reaction::NotOffered,
-        _ => match (error.kind, error.scope) {
+        code => match (error.kind, error.scope) {
+            // One account of several: others go on.
+            (ErrorKind::Auth, Scope::Calendar | Scope::Item) => Reaction::Operator,
+            (ErrorKind::Config, Scope::Calendar) if code.starts_with("signin.") => {
+                Reaction::Operator
+            }
             (ErrorKind::Auth | ErrorKind::Config, _) => Reaction::Nobody,
             (ErrorKind::Permission | ErrorKind::NotFound, Scope::Connection) => Reaction::Nobody,
             (ErrorKind::Permission | ErrorKind::NotFound, _) => Reaction::Operator,

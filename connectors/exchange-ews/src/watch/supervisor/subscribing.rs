@@ -105,11 +105,12 @@ impl Supervisor {
             && let Some(version) = &facts.version
             && self.most_again.is_none()
         {
-            self.most_lines = if version.minor == "0" {
+            let each = if version.minor == "0" {
                 STREAMS_2013
             } else {
                 STREAMS_LATER
             };
+            self.most_lines = each.saturating_mul(self.inner.client.accounts().count());
         }
     }
 
@@ -219,9 +220,15 @@ async fn subscribe(
             .filter(|id| !id.is_empty())
             .ok_or_else(|| missing("a subscription"))?;
         let server = facts.back_end.clone().or_else(|| facts.cookie.clone());
+        let server = server.unwrap_or_default();
+        let accounts = inner.client.accounts();
         Ok(Subscription {
             id,
-            server: server.unwrap_or_default(),
+            // An account's streams read its own subscriptions alone.
+            server: match accounts.count() {
+                1 => server,
+                _ => format!("{}|{server}", accounts.of(&calendar.address)),
+            },
             cookie: facts.cookie.clone(),
             watermark: message.watermark,
         })

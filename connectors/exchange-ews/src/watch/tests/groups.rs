@@ -244,3 +244,117 @@ async fn a_thousand_mailboxes_are_watched_by_as_many_requests_and_five_streams()
     bench.add(all[count - 1]);
     feed.news(&[all[count - 1]]).await;
 }
+
+/// Of so many mailboxes, which belong to the account with this name, as the server saw it.
+fn those_of(bench: &Bench, account: &str) -> BTreeSet<String> {
+    bench
+        .calls("Subscribe")
+        .into_iter()
+        .filter(|call| call.detail.user.as_deref() == Some(account))
+        .filter_map(|call| call.detail.impersonated)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k133_two_accounts_have_streams_of_their_own() {
+    let second = Account::service("svc-second", "sandbox");
+    let mut options = options();
+    options.accounts.push(second);
+    let exchange = ExchangeSandbox::start(options).await.unwrap();
+    let people = many(&exchange, 40);
+    let all = borrowed(&people);
+    let (source, shutdown) = connect_with(&exchange.url(), tempo(), |settings| {
+        settings["more_accounts"] = serde_json::json!([
+            { "kind": "basic", "user": "svc-second", "password": "env:EXCHANGE" },
+        ]);
+    });
+    let bench = Bench {
+        exchange,
+        source,
+        shutdown,
+    };
+    let mut feed = bench.watch(&all).await;
+    assert_eq!(bench.exchange.watched(), (40, 2));
+    let (first, second) = (
+        those_of(&bench, "svc-calbridge"),
+        those_of(&bench, "svc-second"),
+    );
+    assert_eq!(first.len() + second.len(), 40);
+    assert!(
+        first.len() > 8 && second.len() > 8,
+        "{} {}",
+        first.len(),
+        second.len()
+    );
+    for stream in bench.calls("GetStreamingEvents") {
+        assert_eq!(stream.detail.codes, ["NoError"]);
+        let own = match stream.detail.user.as_deref() {
+            Some("svc-second") => second.len(),
+            _ => first.len(),
+        };
+        assert_eq!(
+            stream.detail.subscriptions, own,
+            "no subscription of the other"
+        );
+    }
+    for address in [first.first().unwrap(), second.first().unwrap()] {
+        bench.add(address);
+        feed.news(&[address]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k135_without_further_accounts_the_one_account_watches_all() {
+    let bench = Bench::start().await;
+    let people = many(&bench.exchange, 12);
+    let _feed = bench.watch(&borrowed(&people)).await;
+    assert_eq!(those_of(&bench, "svc-calbridge").len(), 12);
+    assert_eq!(bench.exchange.watched(), (12, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_refused_stops_its_own_part_alone() {
+    let mut options = options();
+    options
+        .accounts
+        .push(Account::service("svc-second", "another"));
+    let exchange = ExchangeSandbox::start(options).await.unwrap();
+    let people = many(&exchange, 20);
+    let all = borrowed(&people);
+    let (source, shutdown) = connect_with(&exchange.url(), tempo(), |settings| {
+        settings["more_accounts"] = serde_json::json!([
+            { "kind": "basic", "user": "svc-second", "password": "env:EXCHANGE" },
+        ]);
+    });
+    let bench = Bench {
+        exchange,
+        source,
+        shutdown,
+    };
+    let mut feed = bench.begin(&all).await;
+    let (mut watched, mut not) = (BTreeSet::new(), BTreeSet::new());
+    let latest = Instant::now() + Duration::from_secs(20);
+    while watched.len() + not.len() < all.len() {
+        assert!(Instant::now() < latest, "{} {}", watched.len(), not.len());
+        for (kind, address, error) in feed.next().await {
+            match error {
+                Some(error) => {
+                    assert!(error.message.contains("ews.http.401"), "{error}");
+                    not.insert(address);
+                }
+                None => {
+                    assert_eq!(kind, "gap");
+                    watched.insert(address);
+                }
+            }
+        }
+    }
+    assert!(
+        watched.len() > 3 && not.len() > 3,
+        "{} {}",
+        watched.len(),
+        not.len()
+    );
+    assert_eq!(watched.intersection(&not).count(), 0);
+    assert_eq!(bench.exchange.sign_in_counts().refused, 1);
+}

@@ -141,12 +141,20 @@ impl Bench {
 }
 
 pub(super) fn connect(url: &str, tempo: Tempo, access: &str) -> (Exchange, CancellationToken) {
-    let settings = serde_json::json!({
+    connect_with(url, tempo, |settings| settings["access"] = access.into())
+}
+
+pub(super) fn connect_with(
+    url: &str,
+    tempo: Tempo,
+    adjust: impl FnOnce(&mut serde_json::Value),
+) -> (Exchange, CancellationToken) {
+    let mut settings = serde_json::json!({
         "url": url,
         "auth": { "kind": "basic", "user": "svc-calbridge", "password": "env:EXCHANGE" },
-        "access": access,
         "http": { "timeout": "5s", "proxy": "none" },
     });
+    adjust(&mut settings);
     let shutdown = CancellationToken::new();
     let context = Context {
         connection: "exchange".into(),
