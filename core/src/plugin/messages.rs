@@ -530,7 +530,9 @@ fn undecidable_unless_known<'de, D: Deserializer<'de>>(
 pub fn schemas() -> BTreeMap<Cow<'static, str>, Value> {
     let mut all = BTreeMap::new();
     let mut add = |name: String, schema: Schema| {
-        all.insert(Cow::Owned(name), schema.to_value());
+        let mut schema = schema.to_value();
+        without_links(&mut schema);
+        all.insert(Cow::Owned(name), schema);
     };
     add("manifest".to_owned(), of::<LibraryManifest>());
     add("error".to_owned(), of::<Error>());
@@ -582,6 +584,43 @@ fn of<T: JsonSchema>() -> Schema {
     SchemaGenerator::default().into_root_schema_for::<T>()
 }
 
+/// Takes the links out of the descriptions, which lead into the documentation of the Rust crate: who reads the schemas
+/// may work in any language.
+fn without_links(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if name == "description" => *text = unlinked(text),
+                    other => without_links(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_links),
+        _ => {}
+    }
+}
+
+/// ``[`A::b`](path)`` and ``[`A::b`]`` become `` `A::b` ``.
+fn unlinked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once("[`") {
+        let Some((words, after)) = link.split_once("`]") else {
+            break;
+        };
+        out.push_str(before);
+        out.push('`');
+        out.push_str(words);
+        out.push('`');
+        rest = after
+            .strip_prefix('(')
+            .and_then(|target| target.split_once(')'))
+            .map_or(after, |(_, after)| after);
+    }
+    out + rest
+}
+
 /// With the members that every request may carry.
 fn enveloped(mut schema: Schema) -> Schema {
     let extra = of::<Envelope>().to_value();
@@ -598,4 +637,29 @@ fn enveloped(mut schema: Schema) -> Schema {
         }
     }
     schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_taken_out_and_their_words_stay() {
+        for (text, plain) in [
+            ("As it is (`x[0]`).", "As it is (`x[0]`)."),
+            ("See [`A::b`](super::A::b).", "See `A::b`."),
+            ("[`A`] (not [`B`]): [`C`](c)", "`A` (not `B`): `C`"),
+            ("Never [`closed", "Never [`closed"),
+        ] {
+            assert_eq!(unlinked(text), plain);
+        }
+    }
+
+    #[test]
+    fn no_schema_holds_a_link() {
+        for (name, schema) in schemas() {
+            let text = schema.to_string();
+            assert!(!text.contains("[`") && !text.contains("`]"), "{name}");
+        }
+    }
 }
