@@ -241,13 +241,8 @@ impl ExchangeSandbox {
             if store.find_mailbox(alias).is_some() {
                 return Err(StoreError::AddressTaken);
             }
-            let number = store.mailbox_number(address)?;
-            store
-                .mailboxes
-                .get_mut(number)
-                .ok_or(StoreError::NoMailbox)?
-                .aliases
-                .push(alias.to_owned());
+            let (_, mailbox) = store.mailbox_at(address)?;
+            mailbox.aliases.push(alias.to_owned());
             Ok(())
         })
     }
@@ -262,10 +257,7 @@ impl ExchangeSandbox {
             if store.find_mailbox(new).is_some_and(|other| other != number) {
                 return Err(StoreError::AddressTaken);
             }
-            let mailbox = store
-                .mailboxes
-                .get_mut(number)
-                .ok_or(StoreError::NoMailbox)?;
+            let (_, mailbox) = store.mailbox_at(address)?;
             let old = std::mem::replace(&mut mailbox.primary, new.to_owned());
             mailbox
                 .aliases
@@ -281,12 +273,8 @@ impl ExchangeSandbox {
     /// There is no such mailbox.
     pub fn disable_mailbox(&self, address: &str, disabled: bool) -> Result<(), StoreError> {
         self.store(|store| {
-            let number = store.mailbox_number(address)?;
-            store
-                .mailboxes
-                .get_mut(number)
-                .ok_or(StoreError::NoMailbox)?
-                .disabled = disabled;
+            let (number, mailbox) = store.mailbox_at(address)?;
+            mailbox.disabled = disabled;
             if disabled {
                 store.notifier.break_off(number, "ErrorReadEventsFailed");
             }
@@ -303,12 +291,8 @@ impl ExchangeSandbox {
     /// There is no such mailbox.
     pub fn move_to_server(&self, address: &str, server: usize) -> Result<(), StoreError> {
         self.store(|store| {
-            let number = store.mailbox_number(address)?;
-            store
-                .mailboxes
-                .get_mut(number)
-                .ok_or(StoreError::NoMailbox)?
-                .server = server;
+            let (number, mailbox) = store.mailbox_at(address)?;
+            mailbox.server = server;
             store.notifier.lose(number);
             Ok(())
         })
@@ -343,12 +327,9 @@ impl ExchangeSandbox {
     /// There is no such mailbox.
     pub fn invalidate_sync_states(&self, address: &str) -> Result<(), StoreError> {
         self.store(|store| {
-            let number = store.mailbox_number(address)?;
-            store
-                .mailboxes
-                .get_mut(number)
-                .ok_or(StoreError::NoMailbox)
-                .map(|mailbox| mailbox.epoch = mailbox.epoch.wrapping_add(1))
+            let (_, mailbox) = store.mailbox_at(address)?;
+            mailbox.epoch = mailbox.epoch.wrapping_add(1);
+            Ok(())
         })
     }
 

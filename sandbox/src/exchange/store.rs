@@ -183,6 +183,18 @@ impl Store {
         self.find_mailbox(address).ok_or(StoreError::NoMailbox)
     }
 
+    /// The mailbox with this address, and its number.
+    pub(crate) fn mailbox_at(
+        &mut self,
+        address: &str,
+    ) -> Result<(usize, &mut Mailbox), StoreError> {
+        let number = self.mailbox_number(address)?;
+        let mailbox = self.mailboxes.get_mut(number);
+        mailbox
+            .map(|mailbox| (number, mailbox))
+            .ok_or(StoreError::NoMailbox)
+    }
+
     pub(crate) fn mailbox(&self, number: usize) -> Option<&Mailbox> {
         self.mailboxes.get(number)
     }
