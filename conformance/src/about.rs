@@ -52,6 +52,8 @@ pub fn tests() -> &'static [Test] {
             "`check` finds something wrong when nothing can be reached.";
         wrong_secret_is_auth true opening::wrong_secret:
             "A refused secret is an error of kind Auth and scope Connection, so that it is not tried until an account is locked.";
+        refused_sign_in_does_not_pass false opening::refused_sign_in:
+            "An account or certificate that the system does not let in is an error of kind Auth or Permission and scope Connection, not one that passes.";
         out_of_reach_is_transient false opening::unreachable:
             "A system that cannot be reached is tried again later, and nothing is concluded from it.";
         roster_is_stable true opening::roster:

@@ -57,6 +57,8 @@ async fn use_in_all_ways(kit: &Kit) -> Done<Vec<String>> {
     let (settings, secrets) = (kit.world.settings(), kit.world.secrets());
     let mut ways = vec![(settings.clone(), secrets.clone())];
     ways.extend(kit.world.wrong_secrets().map(|wrong| (settings, wrong)));
+    let refused = kit.world.refused().into_iter();
+    ways.extend(refused.map(|refused| (refused.settings, refused.secrets)));
     ways.extend(kit.world.out_of_reach().map(|settings| (settings, secrets)));
     let mut said = Vec::new();
     for (settings, secrets) in ways {
@@ -76,6 +78,8 @@ pub(crate) async fn secrets(kit: &Kit) -> Done {
             .into_iter()
             .flat_map(|wrong| wrong.into_values()),
     );
+    let refused = kit.world.refused().into_iter();
+    secrets.extend(refused.flat_map(|refused| refused.secrets.into_values()));
     secrets.retain(|secret| secret.len() >= 6);
     if secrets.is_empty() {
         return skipped("the world has no secrets");

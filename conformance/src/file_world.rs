@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Appointment, Cannot, World};
+use crate::kit::Secrets;
+use crate::world::{Appointment, Cannot, Refused, World};
 
 /// What the file holds (TOML).
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -42,6 +43,10 @@ pub struct WorldFile {
     /// Values that the system refuses, by reference. Mind that a real account may be locked by them.
     #[serde(default)]
     pub wrong_secrets: Option<BTreeMap<String, String>>,
+    /// Settings of a sign-in that the system refuses although nothing is misspelt: an account without access, a client
+    /// certificate that it does not know. What they refer to stands in `secrets`, too.
+    #[serde(default)]
+    pub refused: Option<Value>,
     /// Settings by which nothing is reached.
     #[serde(default)]
     pub out_of_reach: Option<Value>,
@@ -130,21 +135,7 @@ struct Own {
     writes: u64,
 }
 
-#[derive(Debug)]
-struct Sent(BTreeMap<String, String>);
-
-impl SecretResolver for Sent {
-    fn resolve(&self, reference: &SecretRef) -> Result<secrecy::SecretString, SecretError> {
-        let name = reference.to_string();
-        let value = self.0.get(&name).cloned();
-        value.map(Into::into).ok_or_else(|| SecretError {
-            reference: name,
-            reason: "name it in `secrets` of the world's file".to_owned(),
-        })
-    }
-}
-
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Ask<'a> {
     calendar: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,6 +148,15 @@ struct Ask<'a> {
     subject: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     private: Option<bool>,
+}
+
+impl<'a> Ask<'a> {
+    fn of(calendar: &'a CalendarRef) -> Self {
+        Self {
+            calendar: calendar.address.as_str(),
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -296,7 +296,10 @@ impl FileWorld {
         let context = Context {
             connection: "world".to_owned(),
             clock: Arc::new(SystemClock::default()),
-            secrets: Arc::new(Sent(self.secrets.clone())),
+            secrets: Arc::new(Secrets::of(
+                &self.secrets,
+                "name it in `secrets` of the world's file",
+            )),
             shutdown: CancellationToken::new(),
         };
         let opened = tokio::task::spawn_blocking(move || entry.open(settings, context)).await;
@@ -365,6 +368,16 @@ impl World for FileWorld {
         self.file.wrong_secrets.clone()
     }
 
+    fn refused(&self) -> Vec<Refused> {
+        let settings = self.file.refused.clone();
+        let refused = settings.map(|settings| Refused {
+            what: "the sign-in of `refused`",
+            settings,
+            secrets: self.secrets.clone(),
+        });
+        refused.into_iter().collect()
+    }
+
     fn out_of_reach(&self) -> Option<Value> {
         self.file.out_of_reach.clone()
     }
@@ -393,14 +406,7 @@ impl World for FileWorld {
         for calendar in &self.calendars {
             match &self.file.commands.clear {
                 Some(command) => {
-                    let ask = Ask {
-                        calendar: calendar.address.as_str(),
-                        name: None,
-                        start: None,
-                        end: None,
-                        subject: None,
-                        private: None,
-                    };
+                    let ask = Ask::of(calendar);
                     self.run(command, &ask).await?;
                 }
                 None => match self.clear_through_it(calendar).await {
@@ -420,12 +426,12 @@ impl World for FileWorld {
         if let Some(command) = &self.file.commands.put {
             let (start, end) = texts(&appointment.time);
             let ask = Ask {
-                calendar: calendar.address.as_str(),
                 name: Some(&appointment.name),
                 start: Some(start),
                 end: Some(end),
                 subject: Some(&appointment.subject),
                 private: Some(appointment.private),
+                ..Ask::of(calendar)
             };
             return self.run(command, &ask).await.map(drop);
         }
@@ -467,12 +473,8 @@ impl World for FileWorld {
     async fn remove(&self, calendar: &CalendarRef, name: &str) -> Result<(), Cannot> {
         if let Some(command) = &self.file.commands.remove {
             let ask = Ask {
-                calendar: calendar.address.as_str(),
                 name: Some(name),
-                start: None,
-                end: None,
-                subject: None,
-                private: None,
+                ..Ask::of(calendar)
             };
             return self.run(command, &ask).await.map(drop);
         }
@@ -493,14 +495,7 @@ impl World for FileWorld {
         let Some(command) = &self.file.commands.held else {
             return Err(Cannot::NotOffered("looking at what the system holds"));
         };
-        let ask = Ask {
-            calendar: calendar.address.as_str(),
-            name: None,
-            start: None,
-            end: None,
-            subject: None,
-            private: None,
-        };
+        let ask = Ask::of(calendar);
         let output = self.run(command, &ask).await?;
         let failed = |why: String| Cannot::Failed(format!("what `held` printed: {why}"));
         let held: Vec<Held> =

@@ -73,15 +73,30 @@ pub(crate) struct Kit {
     pub(crate) listening: bool,
 }
 
+/// The secrets of a world.
 #[derive(Debug)]
-struct Secrets(BTreeMap<String, SecretString>);
+pub(crate) struct Secrets {
+    values: BTreeMap<String, SecretString>,
+    /// What to do about one that is not among them.
+    otherwise: &'static str,
+}
+
+impl Secrets {
+    pub(crate) fn of(values: &BTreeMap<String, String>, otherwise: &'static str) -> Self {
+        let secret = |(name, value): (&String, &String)| (name.clone(), value.clone().into());
+        Self {
+            values: values.iter().map(secret).collect(),
+            otherwise,
+        }
+    }
+}
 
 impl SecretResolver for Secrets {
     fn resolve(&self, reference: &SecretRef) -> Result<SecretString, SecretError> {
         let name = reference.to_string();
-        self.0.get(&name).cloned().ok_or_else(|| SecretError {
+        self.values.get(&name).cloned().ok_or_else(|| SecretError {
             reference: name,
-            reason: "the world's `secrets` do not have it".to_owned(),
+            reason: self.otherwise.to_owned(),
         })
     }
 }
@@ -114,14 +129,11 @@ impl Kit {
         secrets: BTreeMap<String, String>,
     ) -> Result<Arc<dyn Connection>, Error> {
         let entry = self.entry;
-        let secrets = secrets
-            .into_iter()
-            .map(|(name, value)| (name, SecretString::from(value)))
-            .collect();
+        let secrets = Secrets::of(&secrets, "the world's `secrets` do not have it");
         let context = Context {
             connection: "conformance".to_owned(),
             clock: Arc::new(FixedClock::new(self.world.now())),
-            secrets: Arc::new(Secrets(secrets)),
+            secrets: Arc::new(secrets),
             shutdown: CancellationToken::new(),
         };
         tokio::task::spawn_blocking(move || entry.open(settings, context))

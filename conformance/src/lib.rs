@@ -29,7 +29,7 @@ pub use about::{Test, tests};
 pub use file_world::{Commands, FileWorld, WorldError, WorldFile};
 pub use log::listen;
 pub use report::{Report, TestReport, Verdict};
-pub use world::{Appointment, Cannot, Daily, World};
+pub use world::{Appointment, Cannot, Daily, Refused, World};
 
 use kit::{Kit, Stop};
 

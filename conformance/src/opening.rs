@@ -1,5 +1,6 @@
 //! Manifest, settings, `open`, `check`, roster.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use calbridge_core::connector::{CheckScope, ErrorKind, Scope, Severity};
@@ -151,11 +152,11 @@ pub(crate) async fn check_passes(kit: &Kit) -> Done {
 }
 
 /// Whatever way it is used first, the error has this kind.
-async fn first_error(kit: &Kit, settings: Value, wrong: bool) -> Done<Option<(ErrorKind, Scope)>> {
-    let secrets = match kit.world.wrong_secrets() {
-        Some(wrong_ones) if wrong => wrong_ones,
-        _ => kit.world.secrets(),
-    };
+async fn first_error(
+    kit: &Kit,
+    settings: Value,
+    secrets: BTreeMap<String, String>,
+) -> Done<Option<(ErrorKind, Scope)>> {
     let open = match kit.open_with(settings, secrets).await {
         Ok(open) => crate::kit::Open(open),
         Err(error) => return Err(unexpected("`open`", &error)),
@@ -172,10 +173,10 @@ async fn first_error(kit: &Kit, settings: Value, wrong: bool) -> Done<Option<(Er
 }
 
 pub(crate) async fn wrong_secret(kit: &Kit) -> Done {
-    if kit.world.wrong_secrets().is_none() {
+    let Some(wrong) = kit.world.wrong_secrets() else {
         return skipped("the world has no secrets that are refused");
-    }
-    match first_error(kit, kit.world.settings(), true).await? {
+    };
+    match first_error(kit, kit.world.settings(), wrong).await? {
         Some((ErrorKind::Auth, Scope::Connection)) => Ok(()),
         Some((kind, scope)) => failed(format!(
             "a refused secret is an error of kind {kind:?} and scope {scope:?}, not Auth and Connection: it would be tried again and again, until the account is locked"
@@ -184,11 +185,31 @@ pub(crate) async fn wrong_secret(kit: &Kit) -> Done {
     }
 }
 
+pub(crate) async fn refused_sign_in(kit: &Kit) -> Done {
+    let all = kit.world.refused();
+    if all.is_empty() {
+        return skipped("the world has no sign-in that is refused");
+    }
+    for refused in all {
+        let what = refused.what;
+        match first_error(kit, refused.settings, refused.secrets).await? {
+            Some((ErrorKind::Auth | ErrorKind::Permission, Scope::Connection)) => {}
+            Some((kind, scope)) => {
+                return failed(format!(
+                    "{what} is refused, and the error is of kind {kind:?} and scope {scope:?}, not Auth or Permission and Connection: it would be tried again and again, and nobody be told"
+                ));
+            }
+            None => return failed(format!("it works with {what}")),
+        }
+    }
+    Ok(())
+}
+
 pub(crate) async fn unreachable(kit: &Kit) -> Done {
     let Some(settings) = kit.world.out_of_reach() else {
         return skipped("the world has no settings by which nothing is reached");
     };
-    match first_error(kit, settings, false).await? {
+    match first_error(kit, settings, kit.world.secrets()).await? {
         Some((ErrorKind::Transient | ErrorKind::NotFound, _)) => Ok(()),
         Some((kind, _)) => failed(format!(
             "out of reach is an error of kind {kind:?}, not Transient or NotFound"

@@ -45,6 +45,17 @@ pub enum Cannot {
     Failed(String),
 }
 
+/// A sign-in that the system refuses although nothing in it is misspelt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// What is refused, in a few words: `a certificate of another authority`.
+    pub what: &'static str,
+    /// Settings that fit the schema, and that the system does not let in.
+    pub settings: Value,
+    /// The values of the secrets that they refer to, by reference.
+    pub secrets: BTreeMap<String, String>,
+}
+
 /// The system behind a connector, as the kit sees it.
 ///
 /// What a world does not offer is left as it is here: the tests that need it are skipped with the reason.
@@ -61,6 +72,11 @@ pub trait World: Send + Sync {
     /// Values that the system refuses.
     fn wrong_secrets(&self) -> Option<BTreeMap<String, String>> {
         None
+    }
+
+    /// Sign-ins that the system refuses: an account that has no access, a client certificate that it does not know.
+    fn refused(&self) -> Vec<Refused> {
+        Vec::new()
     }
 
     /// Settings by which nothing is reached: an address without a server, a folder that is not there.

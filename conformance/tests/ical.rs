@@ -26,6 +26,7 @@ async fn ical_source() {
         [
             "missing_setting_is_named",
             "wrong_secret_is_auth",
+            "refused_sign_in_does_not_pass",
             "throttled_reading_says_so",
             "secrets_stay_secret"
         ]
@@ -39,6 +40,7 @@ async fn ical_sink() {
         skipped,
         [
             "wrong_secret_is_auth",
+            "refused_sign_in_does_not_pass",
             "one_bad_write_spoils_no_other",
             "throttled_writing_says_so",
             "secrets_stay_secret"

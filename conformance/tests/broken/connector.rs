@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use calbridge_conformance::{Appointment, Cannot, World};
+use calbridge_conformance::{Appointment, Cannot, Refused, World};
 use calbridge_core::connector::{
     ApplyReport, AttemptToken, CalendarSink, CalendarSource, Capabilities, Change, ChangeBatch,
     ChangeFeed, ChangesRequest, CheckReport, CheckScope, Connection, Connector, Context, Cursor,
@@ -38,9 +38,16 @@ pub struct Settings {
     system: String,
     /// The password.
     password: SecretRef,
+    /// The client certificate's holder; the system knows only its own.
+    #[serde(default = "known_holder")]
+    certificate: String,
     /// What it does wrongly.
     #[serde(default)]
     fault: String,
+}
+
+fn known_holder() -> String {
+    "kit".to_owned()
 }
 
 static SYSTEMS: LazyLock<Mutex<HashMap<String, Arc<System>>>> = LazyLock::new(Mutex::default);
@@ -162,6 +169,17 @@ impl Side {
                 ErrorKind::Auth
             };
             return Err(error(kind, Scope::Connection, "the password is refused"));
+        }
+        // A server that ends the handshake looks much like a network that fails.
+        if self.settings.certificate != known_holder() && !self.does("works with any certificate") {
+            let passes = self.does("takes a refused certificate for a passing fault");
+            let kind = if passes {
+                ErrorKind::Transient
+            } else {
+                ErrorKind::Auth
+            };
+            let message = "the client certificate is refused";
+            return Err(error(kind, Scope::Connection, message));
         }
         if system.state.lock().unwrap().throttled {
             let kind = if self.does("calls throttling transient") {
@@ -735,6 +753,16 @@ impl World for MemoryWorld {
             "env:PASSWORD".to_owned(),
             "open-barley".to_owned(),
         )]))
+    }
+
+    fn refused(&self) -> Vec<Refused> {
+        let mut settings = self.settings();
+        settings["certificate"] = json!("somebody else");
+        vec![Refused {
+            what: "a certificate of somebody else",
+            settings,
+            secrets: self.secrets(),
+        }]
     }
 
     fn out_of_reach(&self) -> Option<Value> {

@@ -38,6 +38,14 @@ const CAUGHT: &[(&str, &str)] = &[
     ("does network in open", "open_needs_no_network"),
     ("finds nothing wrong", "check_tells_trouble"),
     ("calls a wrong password transient", "wrong_secret_is_auth"),
+    (
+        "takes a refused certificate for a passing fault",
+        "refused_sign_in_does_not_pass",
+    ),
+    (
+        "works with any certificate",
+        "refused_sign_in_does_not_pass",
+    ),
     ("lists people twice", "roster_is_stable"),
     ("forgets that the window rolls", "window_is_kept_and_rolls"),
     ("tells more than was asked", "only_what_was_asked_is_told"),

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use calbridge_conformance::{Appointment, Cannot, World};
+use calbridge_conformance::{Appointment, Cannot, Refused, World};
 use calbridge_core::model::{CalendarRef, EventTime};
 use calbridge_sandbox::exchange::{
     self as sandbox, Account, ExchangeOptions, ExchangeSandbox, Folder, FreeBusy, ItemHandle,
@@ -18,12 +18,8 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Nobody;
+use super::{ANNA, BO, Nobody, ZONE};
 
-const ANNA: &str = "anna@kit.example";
-const BO: &str = "bo@kit.example";
-const ZONE: &str = "Europe/Copenhagen";
-const NOW: &str = "2026-11-23T08:00:00Z";
 const USER: &str = "svc-calbridge";
 const PASSWORD: &str = "Kirsebærhave-4711";
 const REFERENCE: &str = "env:EXCHANGE";
@@ -62,7 +58,7 @@ impl Exchange {
             ..ExchangeOptions::default()
         });
         let server = server.await.unwrap();
-        server.set_clock(Some(NOW.parse().unwrap()));
+        server.set_clock(Some(super::now()));
         server.add_person("Anna Berg", ANNA).unwrap();
         server.add_person("Bo Dal", BO).unwrap();
         Self {
@@ -97,13 +93,23 @@ impl World for Exchange {
         Some([(REFERENCE.to_owned(), "Æblehave-1174".to_owned())].into())
     }
 
+    fn refused(&self) -> Vec<Refused> {
+        let mut settings = self.settings();
+        settings["auth"]["user"] = json!("svc-nobody");
+        vec![Refused {
+            what: "an account that is not there",
+            settings,
+            secrets: self.secrets(),
+        }]
+    }
+
     fn out_of_reach(&self) -> Option<Value> {
         let url = format!("https://{}/EWS/Exchange.asmx", self.nobody.address());
         Some(self.settings_for(&url))
     }
 
     fn now(&self) -> Timestamp {
-        NOW.parse().unwrap()
+        super::now()
     }
 
     fn zone(&self) -> &'static str {
@@ -111,13 +117,11 @@ impl World for Exchange {
     }
 
     fn calendars(&self) -> Vec<CalendarRef> {
-        [ANNA, BO]
-            .map(|address| CalendarRef::primary(address).unwrap())
-            .to_vec()
+        super::calendars([ANNA, BO])
     }
 
     fn missing(&self) -> Option<CalendarRef> {
-        CalendarRef::primary("nobody@kit.example").ok()
+        super::missing()
     }
 
     fn most(&self) -> usize {
@@ -209,9 +213,8 @@ impl Exchange {
     fn faults(&self, on: bool, spec: &str) -> Result<(), Cannot> {
         self.server.clear_faults();
         let calls = self.server.ledger();
-        // Nothing is proved if nobody called meanwhile.
-        if !on && calls.all().iter().all(|call| call.status < 500) {
-            return Err(Cannot::Failed("no call was struck".to_owned()));
+        if !on {
+            super::struck(calls.all().iter().any(|call| call.status >= 500))?;
         }
         calls.clear();
         if on {

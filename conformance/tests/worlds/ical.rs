@@ -14,9 +14,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const ANNA: &str = "anna@kit.example";
-const BO: &str = "bo@kit.example";
-const ZONE: &str = "Europe/Copenhagen";
+use super::{ANNA, BO, ZONE};
 
 /// For `ical-source`: the kit writes the files.
 pub struct Source {
@@ -62,7 +60,7 @@ impl World for Source {
     }
 
     fn now(&self) -> Timestamp {
-        "2026-11-23T08:00:00Z".parse().unwrap()
+        super::now()
     }
 
     fn zone(&self) -> &'static str {
@@ -70,13 +68,11 @@ impl World for Source {
     }
 
     fn calendars(&self) -> Vec<CalendarRef> {
-        [ANNA, BO]
-            .map(|address| CalendarRef::primary(address).unwrap())
-            .to_vec()
+        super::calendars([ANNA, BO])
     }
 
     fn missing(&self) -> Option<CalendarRef> {
-        CalendarRef::primary("nobody@kit.example").ok()
+        super::missing()
     }
 
     fn most(&self) -> usize {
@@ -210,7 +206,7 @@ impl World for Sink {
     }
 
     fn now(&self) -> Timestamp {
-        "2026-11-23T08:00:00Z".parse().unwrap()
+        super::now()
     }
 
     fn zone(&self) -> &'static str {
@@ -218,9 +214,7 @@ impl World for Sink {
     }
 
     fn calendars(&self) -> Vec<CalendarRef> {
-        [ANNA, BO]
-            .map(|address| CalendarRef::primary(address).unwrap())
-            .to_vec()
+        super::calendars([ANNA, BO])
     }
 
     async fn clear(&self) -> Result<(), Cannot> {

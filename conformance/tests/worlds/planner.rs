@@ -4,27 +4,30 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use calbridge_conformance::{Cannot, World};
+use calbridge_conformance::{Cannot, Refused, World};
 use calbridge_core::model::{CalendarRef, EventTime};
 use calbridge_sandbox::planner::{
     KnownCertificate, PlannerOptions, PlannerSandbox, Resource, receipt_code,
 };
-use calbridge_sandbox::tls::{CertificateSpec, Pki};
+use calbridge_sandbox::tls::{CertificateSpec, Pki, Signer};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Nobody;
+use super::{ANNA, Nobody, ZONE};
 
 const HOLDER: &str = "CVR:12345678-FID:1234567890123";
+const NOBODY: &str = "CVR:87654321-FID:3210987654321";
+/// Known, and not let in yet.
+const LATECOMER: &str = "CVR:12345678-FID:9876543210987";
+const KNOWN: &str = "client.p12";
+const FOREIGN: &str = "foreign.p12";
+const UNKNOWN: &str = "unknown.p12";
+const CLOSED: &str = "closed.p12";
 const JOBCENTER: &str = "10100";
-const ANNA: &str = "anna@kit.example";
 const ROOM: &str = "room1@kit.example";
-/// Planner's clock.
-const ZONE: &str = "Europe/Copenhagen";
-const NOW: &str = "2026-11-23T08:00:00Z";
 const PASSWORD: &str = "Rugbrød-4711";
 const REFERENCE: &str = "env:P12";
 
@@ -38,19 +41,32 @@ pub struct Planner {
 impl Planner {
     pub async fn new() -> Self {
         let pki = Pki::new().unwrap();
-        let known = vec![KnownCertificate::opened(HOLDER, JOBCENTER)];
+        let known = vec![
+            KnownCertificate::opened(HOLDER, JOBCENTER),
+            KnownCertificate {
+                opened: false,
+                ..KnownCertificate::opened(LATECOMER, JOBCENTER)
+            },
+        ];
         let mut options = PlannerOptions::secure(&pki, known).unwrap();
         options.resources = vec![
             Resource::case_worker("Anna Berg", ANNA),
             Resource::room("Room 1", ROOM),
         ];
-        options.clock = Some(NOW.parse().unwrap());
+        options.clock = Some(super::now());
         let server = PlannerSandbox::start(options).await.unwrap();
         let dir = TempDir::new().unwrap();
         pki.write_ca(&dir.path().join("ca.pem")).unwrap();
-        let client = pki.issue(&CertificateSpec::client(HOLDER)).unwrap();
-        let archive = client.pkcs12(PASSWORD).unwrap();
-        std::fs::write(dir.path().join("client.p12"), archive).unwrap();
+        let client = CertificateSpec::client(HOLDER);
+        for (file, spec) in [
+            (KNOWN, client.clone()),
+            (FOREIGN, client.signed_by(Signer::Stranger)),
+            (UNKNOWN, CertificateSpec::client(NOBODY)),
+            (CLOSED, CertificateSpec::client(LATECOMER)),
+        ] {
+            let archive = pki.issue(&spec).unwrap().pkcs12(PASSWORD).unwrap();
+            std::fs::write(dir.path().join(file), archive).unwrap();
+        }
         Self {
             server,
             dir,
@@ -58,12 +74,12 @@ impl Planner {
         }
     }
 
-    fn settings_for(&self, url: &str) -> Value {
+    fn settings_for(&self, url: &str, holder: &str, certificate: &str) -> Value {
         json!({
             "url": url,
             "jobcenter": JOBCENTER,
-            "request_user": HOLDER,
-            "certificate": { "pkcs12": self.dir.path().join("client.p12"), "password": REFERENCE },
+            "request_user": holder,
+            "certificate": { "pkcs12": self.dir.path().join(certificate), "password": REFERENCE },
             "http": { "extra_ca": [self.dir.path().join("ca.pem")], "proxy": "none", "timeout": "20 s" },
             "calls_per_minute": 100_000,
         })
@@ -77,11 +93,26 @@ fn wall(time: &EventTime) -> DateTime {
 #[async_trait]
 impl World for Planner {
     fn settings(&self) -> Value {
-        self.settings_for(&self.server.url())
+        self.settings_for(&self.server.url(), HOLDER, KNOWN)
     }
 
     fn secrets(&self) -> BTreeMap<String, String> {
         [(REFERENCE.to_owned(), PASSWORD.to_owned())].into()
+    }
+
+    /// An expired one is not among them: the connector sees that itself, and does not show it to anybody.
+    fn refused(&self) -> Vec<Refused> {
+        [
+            ("a certificate of another authority", HOLDER, FOREIGN),
+            ("a certificate that Planner does not know", NOBODY, UNKNOWN),
+            ("a certificate that is not opened yet", LATECOMER, CLOSED),
+        ]
+        .map(|(what, holder, certificate)| Refused {
+            what,
+            settings: self.settings_for(&self.server.url(), holder, certificate),
+            secrets: self.secrets(),
+        })
+        .into()
     }
 
     fn out_of_reach(&self) -> Option<Value> {
@@ -89,11 +120,11 @@ impl World for Planner {
             "https://{}/PlannerExternalCalendarService.svc",
             self.nobody.address()
         );
-        Some(self.settings_for(&url))
+        Some(self.settings_for(&url, HOLDER, KNOWN))
     }
 
     fn now(&self) -> Timestamp {
-        NOW.parse().unwrap()
+        super::now()
     }
 
     fn zone(&self) -> &'static str {
@@ -101,13 +132,11 @@ impl World for Planner {
     }
 
     fn calendars(&self) -> Vec<CalendarRef> {
-        [ANNA, ROOM]
-            .map(|address| CalendarRef::primary(address).unwrap())
-            .to_vec()
+        super::calendars([ANNA, ROOM])
     }
 
     fn missing(&self) -> Option<CalendarRef> {
-        CalendarRef::primary("nobody@kit.example").ok()
+        super::missing()
     }
 
     fn patience(&self) -> Duration {
@@ -161,9 +190,13 @@ impl Planner {
     fn faults(&self, on: bool, spec: &str) -> Result<(), Cannot> {
         self.server.clear_faults();
         let calls = self.server.ledger();
-        // Nothing is proved if nobody called meanwhile.
-        if !on && calls.all().iter().all(|call| call.detail.faults.is_empty()) {
-            return Err(Cannot::Failed("no call was struck".to_owned()));
+        if !on {
+            super::struck(
+                calls
+                    .all()
+                    .iter()
+                    .any(|call| !call.detail.faults.is_empty()),
+            )?;
         }
         calls.clear();
         if on {

@@ -121,6 +121,7 @@ async fn the_connector_conforms() {
         report.not_offered(),
         [
             "wrong_secret_is_auth",
+            "refused_sign_in_does_not_pass",
             "series_are_told_as_occurrences",
             "throttled_reading_says_so",
             "one_bad_write_spoils_no_other",
