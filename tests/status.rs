@@ -192,6 +192,29 @@ async fn appointments_that_cannot_be_read_are_seen_in_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn somebody_else_who_writes_our_records_is_seen_in_status() {
+    let world = World::new().await;
+    world.appointment(ANNA, "A", "2026-11-24T09:00", "2026-11-24T10:00");
+    world.run(&["sync"]).await.expect(0);
+    let active = world.run(&["status"]).await.expect(0);
+    assert!(line(&active, ANNA).contains("active"), "{active:?}");
+    assert!(!active.stdout.contains("somebody else"), "{active:?}");
+    let record = world.planner.events(ANNA).remove(0);
+    assert!(world.planner.remove_event(ANNA, &record.id));
+    // What was written while the list was made is not judged by it.
+    let later = "2026-11-23T09:00:00Z";
+    let sync = world.run_at(later, &["sync", "--reconcile"], |_| {});
+    sync.await.expect(0);
+    let status = world.run_at(later, &["status"], |_| {}).await.expect(0);
+    assert!(
+        line(&status, ANNA).contains("somebody else made, changed or removed 1 record"),
+        "{status:?}"
+    );
+    let status = world.run(&["status", "--json"]).await.expect(0).json();
+    assert_eq!(status["syncs"][0]["calendars"][0]["others"]["records"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_nobody_knows_is_named() {
     const NOBODY: &str = "nobody@kommune.example";
     let world = World::new().await;

@@ -5,9 +5,9 @@ use calbridge_core::engine::roster;
 use calbridge_core::model::CalendarKind;
 use calbridge_core::store::sqlite::SqliteStore;
 use calbridge_core::store::{
-    CalendarState, ConnectionTrouble, Counts, Left, Pause, Store as _, Trouble,
+    CalendarState, ConnectionTrouble, Counts, Left, Others, Pause, Store as _, Trouble,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::session::{Session, addresses, require_known};
@@ -73,6 +73,9 @@ struct CalendarStatus {
     trouble: Option<Trouble>,
     /// Not every appointment could be read the last time.
     unreadable: bool,
+    /// When somebody else was last found to write our records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    others: Option<Others>,
     counts: Counts,
 }
 
@@ -166,6 +169,7 @@ fn calendar(
         succeeded: state.succeeded,
         inventoried: state.inventoried,
         trouble: state.trouble,
+        others: state.others,
         unreadable,
         counts,
     }
@@ -279,6 +283,7 @@ fn row(calendar: &CalendarStatus, now: Timestamp) -> Vec<String> {
     let state = match (&calendar.left, calendar.takes_part) {
         (Some(left), _) => format!("parked ({})", left.code),
         (None, true) if calendar.observed => "observed".to_owned(),
+        (None, true) if calendar.inventoried.is_none() => "adopting".to_owned(),
         (None, true) => "active".to_owned(),
         (None, false) => "denied".to_owned(),
     };
@@ -289,7 +294,7 @@ fn row(calendar: &CalendarStatus, now: Timestamp) -> Vec<String> {
             "some of its appointments cannot be read and are left as they are; the log of the last full reading names them"
                 .to_owned()
         }
-        None => String::new(),
+        None => calendar.others.map_or_else(String::new, |others| intruders(others, now)),
     };
     let mut row = vec![calendar.address.clone(), calendar.handle.clone(), state];
     row.extend(
@@ -312,6 +317,24 @@ fn row(calendar: &CalendarStatus, now: Timestamp) -> Vec<String> {
     row.push(trouble);
     row
 }
+
+/// That somebody else writes, as long as it is worth knowing.
+fn intruders(others: Others, now: Timestamp) -> String {
+    if now.duration_since(others.at) > WORTH_KNOWING {
+        return String::new();
+    }
+    format!(
+        "somebody else made, changed or removed {} ({}): is a predecessor, or a second calbridge, still at work?",
+        words::count(
+            usize::try_from(others.records).unwrap_or(usize::MAX),
+            "record"
+        ),
+        ago(others.at, now)
+    )
+}
+
+/// How long it is told that somebody else wrote.
+const WORTH_KNOWING: SignedDuration = SignedDuration::from_hours(24 * 7);
 
 fn ago(at: Timestamp, now: Timestamp) -> String {
     format!("{} ago", length(at, now))

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::connector::{Error, ErrorKind, Roster, Scope, SkippedEntry};
 use crate::model::{Address, CalendarEntry, CalendarKind, CalendarRef};
 use crate::store::{
-    CalendarId, CalendarReport, CalendarState, Fence, Pruned, Retention, Store, StoreError,
+    CalendarId, CalendarReport, CalendarState, Fence, Others, Pruned, Retention, Store, StoreError,
 };
 
 /// How many calendars are listed in one inventory: a chunk fails and is retried together.
@@ -429,6 +429,10 @@ impl Engine {
             forget_inventory: unit.observed,
             succeeded: trouble_after.is_none().then_some(now),
             trouble: trouble_after.clone(),
+            others: (report.others > 0 && !unit.observed).then_some(Others {
+                records: report.others,
+                at: now,
+            }),
         };
         if let Err(error) = &result
             && !matches!(error, PassError::Cancelled | PassError::Paused(_))

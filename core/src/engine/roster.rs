@@ -181,6 +181,7 @@ mod tests {
                 inventoried: None,
                 succeeded: None,
                 trouble: None,
+                others: None,
             })
             .collect()
     }
@@ -215,6 +216,7 @@ mod tests {
                     inventoried: None,
                     succeeded: None,
                     trouble: None,
+                    others: None,
                 }),
                 RosterChange::Set {
                     id,

@@ -180,6 +180,17 @@ pub struct CalendarState {
     pub succeeded: Option<Timestamp>,
     /// What went wrong last, unless it went well since.
     pub trouble: Option<Trouble>,
+    /// When somebody else was last found to write our records.
+    pub others: Option<Others>,
+}
+
+/// Somebody else made, changed or removed records of a sink that is ours alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Others {
+    /// How many records.
+    pub records: u64,
+    /// When that was found.
+    pub at: Timestamp,
 }
 
 /// Why and since when a calendar does not take part.
@@ -411,6 +422,8 @@ pub struct CalendarReport {
     pub succeeded: Option<Timestamp>,
     /// What went wrong.
     pub trouble: Option<Trouble>,
+    /// Somebody else writes our records.
+    pub others: Option<Others>,
 }
 
 /// Counts of one calendar in a sync.

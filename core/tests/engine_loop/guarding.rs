@@ -1,5 +1,6 @@
 //! The guard over whole calendars.
 
+use calbridge_core::clock::Clock as _;
 use calbridge_core::connector::{Outcome, Scope};
 use calbridge_core::engine::SyncOptions;
 use calbridge_core::model::*;
@@ -536,6 +537,9 @@ async fn who_removes_our_records_is_noticed() {
         })
         .await;
     assert_eq!((report.total.created, report.total.others), (8, 8));
+    let others = world.store.calendars("jobcenter").await.unwrap()[0].others;
+    let others = others.unwrap();
+    assert_eq!((others.records, others.at), (8, world.clock.now()));
 }
 
 #[tokio::test]

@@ -212,6 +212,7 @@ async fn success_ends_trouble() {
         forget_inventory: false,
         succeeded: None,
         trouble: Some(trouble.clone()),
+        others: None,
     })
     .await
     .unwrap();

@@ -18,6 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0003_operators.sql"),
     include_str!("migrations/0004_connections.sql"),
     include_str!("migrations/0005_settled.sql"),
+    include_str!("migrations/0006_others.sql"),
 ];
 
 /// Brings the file to the newest format.

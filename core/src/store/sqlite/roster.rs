@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::codec::{At, Word, at, json, read_at, read_at_opt, read_word};
+use super::codec::{At, Word, at, json, read_at, read_at_opt, read_count, read_word};
 use super::fault::{Work, unreadable};
 use crate::model::{Address, CalendarKind, CalendarRef, OwnerId};
 use crate::store::{
-    CalendarId, CalendarReport, CalendarState, Left, Membership, RosterChange, StoreError, Trouble,
+    CalendarId, CalendarReport, CalendarState, Left, Membership, Others, RosterChange, StoreError,
+    Trouble,
 };
 
 /// The row that stands for a calendar in a sync.
@@ -23,7 +24,7 @@ pub(super) fn calendars(transaction: &Transaction<'_>, sync: &str) -> Work<Vec<C
     let mut statement = transaction.prepare_cached(
         "SELECT calendar, owner, address, part, kind, membership, left_code, left_since,
                 inventoried, succeeded, trouble_code, trouble_message, trouble_since,
-                trouble_times, trouble_not_before
+                trouble_times, trouble_not_before, others, others_at
            FROM member WHERE sync = ?1 ORDER BY calendar",
     )?;
     let states = statement.query_map([sync], |row| {
@@ -44,6 +45,13 @@ pub(super) fn calendars(transaction: &Transaction<'_>, sync: &str) -> Work<Vec<C
                 not_before: read_at_opt(row, 14)?,
             }),
         };
+        let others = match read_at_opt(row, 16)? {
+            None => None,
+            Some(at) => Some(Others {
+                records: read_count(row, 15)?,
+                at,
+            }),
+        };
         let part: String = row.get(3)?;
         Ok(CalendarState {
             id: CalendarId(row.get(0)?),
@@ -58,6 +66,7 @@ pub(super) fn calendars(transaction: &Transaction<'_>, sync: &str) -> Work<Vec<C
             inventoried: read_at_opt(row, 8)?,
             succeeded: read_at_opt(row, 9)?,
             trouble,
+            others,
         })
     })?;
     Ok(states.collect::<Result<_, _>>()?)
@@ -232,6 +241,15 @@ pub(super) fn report(
                   WHERE id = ?1",
             )?
             .execute(params![member, at(Some(succeeded))])?;
+    }
+    if let Some(others) = report.others {
+        transaction
+            .prepare_cached("UPDATE member SET others = ?2, others_at = ?3 WHERE id = ?1")?
+            .execute(params![
+                member,
+                i64::try_from(others.records).unwrap_or(i64::MAX),
+                At(others.at)
+            ])?;
     }
     if let Some(trouble) = &report.trouble {
         transaction
