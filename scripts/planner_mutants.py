@@ -29,6 +29,11 @@ MUTANTS = {
     "nothing-is-deleted": ("decide.rs", "_ => decision(Intent::Delete, Reason::Absent(*why)),", "_ => decision(Intent::Nothing, Reason::Absent(*why)),"),
     "waiting-for-ever": ("schedule.rs", "Some(retry) if waits(retry.not_before, now) =>", "Some(retry) if retry.not_before < now =>"),
     "lengths-do-not-matter": ("fingerprint.rs", 'format!("{}/{}", wall.start, wall.end)', 'format!("{}/{}", wall.start, wall.start)'),
+    "nothing-is-held": ("guard.rs", "    empties || many\n", "    empties && many && limits.count > 1000\n"),
+    "emptied-is-fine": ("guard.rs", "staying.is_empty() && before > count(limits.empty_above)", "staying.is_empty() && before > 1000"),
+    "nothing-pairs": ("identity.rs", "    for rule in rules {", "    for rule in rules.into_iter().take(0) {"),
+    "removed-is-there": ("outcome.rs", "(Probe::Found { .. }, Some(Op::Delete)) | (Probe::Absent, Some(Op::Create) | None) => {", "(Probe::Found { .. }, _) | (Probe::Absent, Some(Op::Create) | None) => {"),
+    "unanswered-is-done": ("outcome.rs", "        row.sink.state = OnSink::Unknown;\n        if row", "        row.sink.state = OnSink::Present;\n        if row"),
     "tampering-is-not-seen": ("inventory.rs", "if entry.content.is_some() {", "if entry.content.is_none() {"),
 }
 

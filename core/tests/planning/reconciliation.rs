@@ -283,3 +283,90 @@ fn an_id_that_fits_exactly_is_not_given_to_a_neighbour_and_of_two_the_right_time
         assert_eq!(linked(&rows), [expected]);
     }
 }
+
+/// A row whose record has no id yet, as where the sink assigns them.
+fn without_id(key: &str) -> Row {
+    let mut row = unknown(event(ahead()));
+    row.key = EventKey::new(key, None).unwrap();
+    row.sink.remote = None;
+    row
+}
+
+fn of_key(id: &str, key: &str) -> InventoryEntry {
+    InventoryEntry {
+        key: Some(EventKey::new(key, None).unwrap()),
+        ..entry(id, ahead())
+    }
+}
+
+#[test]
+fn a_record_whose_id_nobody_knows_belongs_to_the_event_with_its_key() {
+    let row = without_id("a");
+    let found = after(&row, &[of_key("17", "a")]);
+    assert_eq!(found.sink.state, OnSink::Present);
+    assert_eq!(found.sink.remote.unwrap().id, "17");
+    // With two to choose from nothing is concluded: an operator looks at them.
+    for (rows, entries) in [
+        (
+            vec![row.clone()],
+            vec![of_key("17", "a"), of_key("18", "a")],
+        ),
+        (vec![row.clone(), row.clone()], vec![of_key("17", "a")]),
+        (vec![row.clone()], vec![of_key("17", "b")]),
+    ] {
+        let taken = take(&rows, &entries, window(), now(), &planner());
+        assert_eq!(taken.len(), entries.len());
+        let unmatched = |taken: &Taken| matches!(taken, Taken::Unmatched { .. });
+        assert!(taken.iter().all(unmatched), "{taken:?}");
+    }
+}
+
+#[test]
+fn while_a_record_of_unknown_fate_has_no_id_yet_no_listed_one_is_a_strangers() {
+    let mut row = without_id("a");
+    row.sink.state = OnSink::Unknown;
+    let taken = take(
+        &[row, settled(ahead())],
+        &[of_key("17", "a"), entry("ghost", ahead())],
+        window(),
+        now(),
+        &planner(),
+    );
+    // Neither is the one without answer judged; a settled one that is not listed is.
+    assert!(
+        matches!(&taken[..], [Taken::Changed { row: 1, .. }]),
+        "{taken:?}"
+    );
+}
+
+#[test]
+fn a_probe_tells_of_effects() {
+    use calbridge_core::connector::Probe;
+    use calbridge_core::engine::outcome::told;
+    let found = Probe::Found {
+        remote: SideRef::new("17").unwrap(),
+        content: None,
+    };
+    let planner = Planner::default();
+    let update = planner.step(
+        &with(
+            settled(ahead()),
+            Some(event(time("2026-11-27 10:00", "2026-11-27 12:00"))),
+        ),
+        &Outcome::Unknown,
+    );
+    let delete = planner.step(&with(settled(ahead()), None), &Outcome::Unknown);
+    let create = planner.step(&unknown(event(ahead())), &Outcome::Unknown);
+    for (row, probe, state) in [
+        (&create, &found, OnSink::Present),
+        (&create, &Probe::Absent, OnSink::Absent),
+        (&update, &found, OnSink::Present),
+        (&update, &Probe::Absent, OnSink::Present),
+        (&delete, &found, OnSink::Absent),
+        (&delete, &Probe::Absent, OnSink::Present),
+        (&delete, &Probe::Undecidable, OnSink::Unknown),
+    ] {
+        let told = told(row.clone(), probe, now());
+        assert_eq!(told.sink.state, state, "{:?} {probe:?}", row.attempt);
+    }
+}

@@ -58,8 +58,9 @@ impl Standing {
     /// After a sync.
     ///
     /// # Errors
-    /// So much was removed at once, by nobody's leave; or an occurrence was removed and made anew.
-    pub fn judge(&mut self, state: &State) -> Result<(), String> {
+    /// So much was removed at once, by nobody's leave; or an occurrence was removed and made anew, although what was told
+    /// `pairs` them.
+    pub fn judge(&mut self, state: &State, pairs: bool) -> Result<(), String> {
         let now = state.now;
         // Copies of a single event share its key: one may go while the other comes.
         let of = |key: &Key| {
@@ -68,7 +69,7 @@ impl Standing {
         };
         let removed: BTreeSet<_> = state.removed.iter().filter_map(of).collect();
         let anew = state.made.iter().filter_map(of);
-        if let Some((who, uid, day)) = anew.into_iter().find(|one| removed.contains(one)) {
+        if let Some((who, uid, day)) = anew.into_iter().find(|one| pairs && removed.contains(one)) {
             return Err(format!(
                 "{now}: {uid} of person {who} on {day} was removed and made anew"
             ));

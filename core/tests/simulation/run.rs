@@ -55,6 +55,10 @@ struct Life {
     /// What is deleted and may come back.
     bin: Vec<(usize, u32, Item)>,
     stale: bool,
+    /// Syncs since one in which something was told wrongly or not at all.
+    even: u32,
+    /// An old memory was given back since all was in step.
+    restored: bool,
 }
 
 /// Plays a life to its end and looks at it.
@@ -150,6 +154,8 @@ impl Life {
             next_item: 0,
             bin: Vec::new(),
             stale: false,
+            even: 0,
+            restored: false,
         }
     }
 
@@ -196,6 +202,7 @@ impl Life {
         std::fs::copy(copy, path).unwrap();
         self.store = open(&self.place, self.files, self.clock.now());
         self.standing.forget();
+        self.restored = true;
         self.restart().await;
     }
 
@@ -214,7 +221,8 @@ impl Life {
             state.made.clear();
             state.uneven = self.stale;
             self.standing.look(&state);
-            due(&state)
+            // Which of two copies has which record may be forgotten.
+            due(&state) + if self.restored { copies(&state) } else { 0 }
         };
         let options = SyncOptions {
             full,
@@ -231,10 +239,17 @@ impl Life {
             self.stale = true;
             self.forget_what_was_told_otherwise();
             self.restart().await;
-            self.standing.judge(&self.systems.lock())?;
+            self.even = 0;
+            self.standing.judge(&self.systems.lock(), false)?;
             return self.wrong();
         };
-        self.standing.judge(&self.systems.lock())?;
+        self.even = match self.systems.lock().uneven {
+            true => 0,
+            false => self.even + 1,
+        };
+        // What was kept for want of a clear word is not known to have become something else.
+        let pairs = self.even > 3;
+        self.standing.judge(&self.systems.lock(), pairs)?;
         let told = done.is_ok_and(|report| report.failures() == 0);
         let (effective, uneven) = {
             let mut state = self.systems.lock();
@@ -276,6 +291,7 @@ impl Life {
             self.sync(true, true).await?;
             match self.in_step() {
                 Ok(()) => {
+                    self.restored = false;
                     self.remember();
                     return self.quiet().await;
                 }
@@ -686,6 +702,16 @@ fn without(these: &[Span], those: &[Span]) -> Vec<Span> {
         })
         .copied()
         .collect()
+}
+
+/// How many items share their UID with another one of the same calendar.
+fn copies(state: &State) -> usize {
+    let shared = |items: &Items| {
+        let uid = |one: &Item| items.values().filter(|other| other.uid == one.uid).count();
+        items.values().filter(|one| uid(one) > 1).count()
+    };
+    let people = state.people.iter();
+    people.map(|person| shared(person.calendar.items())).sum()
 }
 
 /// How many differences there are: what is missing on the sink, and what is there that nobody stands for.
