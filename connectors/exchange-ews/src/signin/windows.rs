@@ -5,7 +5,8 @@
 //! used by two identities. As many lanes are made as there are requests at the same time; those that are not in use
 //! wait for the next request.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +17,7 @@ use calbridge_core::http::{
 };
 use calbridge_core::secret::SecretRef;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
 use url::Url;
 
 use super::binding;
@@ -26,6 +28,8 @@ use super::trouble::{Offered, Trouble};
 
 /// The most steps of one sign-in. NTLM and Kerberos have two at most.
 const MOST_STEPS: usize = 6;
+/// How long a connection may rest: less than IIS keeps it (120 s), and the HTTP library (90 s).
+const LONGEST_REST: Duration = Duration::from_secs(75);
 /// How often a sign-in is begun anew where the connection ended between its steps.
 const MOST_TRIES: usize = 2;
 
@@ -103,8 +107,8 @@ pub(crate) struct Windows {
     http: HttpSettings,
     context: Context,
     breaker: Breaker,
-    /// Signed in, and not in use.
-    idle: Mutex<Vec<HttpLane>>,
+    /// Signed in, and not in use since then.
+    idle: Mutex<Vec<(Instant, HttpLane)>>,
 }
 
 /// A request that may have to be sent more than once.
@@ -146,7 +150,7 @@ impl Windows {
         };
         let (answer, lane) = self.send(&request).await?;
         let answer = answer.whole().await?;
-        self.idle().push(lane);
+        self.idle().push((Instant::now(), lane));
         Ok(answer)
     }
 
@@ -174,16 +178,23 @@ impl Windows {
         self.idle().clear();
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<HttpLane>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Instant, HttpLane)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn send(&self, request: &Request<'_>) -> Result<(HttpAnswer, HttpLane), Failure> {
         loop {
-            let Some(lane) = self.idle().pop() else { break };
+            let Some((since, lane)) = self.idle().pop() else {
+                break;
+            };
+            if since.elapsed() > LONGEST_REST {
+                // Those before it are older still.
+                self.idle().clear();
+                break;
+            }
             match self.ask(&lane, request.headers.clone(), request).await {
-                // The server has closed it meanwhile.
-                Err(LaneFailure::Spent) => {}
+                // The server has closed it meanwhile, and the others as well, if it was started anew.
+                Err(LaneFailure::Spent) => self.idle().clear(),
                 Err(LaneFailure::Http(failure)) => return Err(failure.into()),
                 Ok(answer) if answer.status() != StatusCode::UNAUTHORIZED => {
                     return Ok((answer, lane));
