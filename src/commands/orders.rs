@@ -62,8 +62,10 @@ pub(super) async fn resend(
     output.show(&report, || {
         lines(&report, |count| match count {
             0 => "there is nothing to send again".to_owned(),
-            1 => "one appointment is sent again".to_owned(),
-            many => format!("{many} appointments are sent again"),
+            1 => "one appointment is sent again with the next pass over its calendar".to_owned(),
+            many => format!(
+                "{many} appointments are sent again with the next pass over their calendars"
+            ),
         })
     })?;
     Ok(Exit::Success)

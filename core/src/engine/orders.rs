@@ -82,13 +82,14 @@ impl Engine {
     }
 
     /// Opens refused writes again, and has what the sink takes twice without harm written once more. Answers how many
-    /// events that concerned.
+    /// events that concerned; of calendars that are only observed, none.
     async fn resend(
         &self,
         sync: &SyncConfig,
         only: &[Address],
         event: Option<&str>,
     ) -> Result<u64, EngineError> {
+        self.check_paused(sync).await?;
         let upsert = self
             .handle(&sync.sink)
             .and_then(|sink| sink.capabilities().sink.as_ref())
@@ -96,6 +97,9 @@ impl Engine {
         let rules = self.rules(sync, self.believed().now)?;
         let mut opened = 0;
         for member in self.members(sync, only).await? {
+            if sync.observes(&member.state.calendar.address) {
+                continue;
+            }
             let calendar = member.state.id;
             let _alone = self.alone.lock(&(sync.name.clone(), calendar)).await;
             let rows = self

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use calbridge_core::clock::Clock;
 use calbridge_core::connector::Outcome;
-use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, Silent, SyncOptions};
+use calbridge_core::engine::{ConnectionHandle, Engine, EngineError, Mode, Silent, SyncOptions};
 use calbridge_core::store::{Order, OrderAnswer, OrderKind, PauseScope, Retention};
 use jiff::SignedDuration;
 
@@ -67,9 +67,11 @@ async fn a_pause_in_the_middle_of_a_pass_stops_before_the_next_call_and_is_no_tr
     }
     world
         .sink
-        .answer(|answers| answers.slow = Some(Duration::from_millis(200)));
+        .answer(|answers| answers.slow = Some(Duration::from_millis(500)));
     let pause = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while world.sink.state.lock().unwrap().arrived == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let scope = PauseScope::All;
         world.store.pause(&scope, world.clock.now()).await.unwrap();
     };
@@ -309,4 +311,22 @@ async fn calendars_that_are_written_at_the_same_time_spend_no_more_than_the_budg
             .unwrap();
     }
     assert_eq!(world.sink.ids().len(), 31);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_again_of_what_is_paused_or_observed() {
+    let mut world = World::new(&[ANNA]).await;
+    world.source.put(ANNA, event("a", "2026-12-01 10:00"));
+    world.sync_well().await;
+    let again = order(OrderKind::Resend { event: None });
+    assert_eq!(world.engine.obey(&again).await.unwrap(), 1);
+    let now = world.clock.now();
+    world.store.pause(&PauseScope::All, now).await.unwrap();
+    let refused = world.engine.obey(&again).await;
+    assert!(matches!(refused, Err(EngineError::Paused { .. })));
+    world.store.resume(&PauseScope::All).await.unwrap();
+    let mut observed = sync_config();
+    observed.mode = Mode::Observe;
+    world.restart(observed).await;
+    assert_eq!(world.engine.obey(&again).await.unwrap(), 0);
 }

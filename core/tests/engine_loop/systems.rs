@@ -378,6 +378,8 @@ pub struct SinkState {
     pub answers: SinkAnswers,
     /// `op id` of every write that arrived.
     pub writes: Vec<String>,
+    /// Calls that were begun, and those that were answered.
+    pub arrived: usize,
     pub calls: usize,
     pub inventories: usize,
     pub rosters: usize,
@@ -483,7 +485,11 @@ impl Connection for MemorySink {
 #[async_trait]
 impl CalendarSink for MemorySink {
     async fn apply(&self, calendar: &CalendarRef, writes: &[Write]) -> Result<ApplyReport> {
-        let slow = self.state.lock().unwrap().answers.slow;
+        let slow = {
+            let mut state = self.state.lock().unwrap();
+            state.arrived += 1;
+            state.answers.slow
+        };
         if let Some(slow) = slow {
             tokio::time::sleep(slow).await;
         }
