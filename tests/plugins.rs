@@ -7,7 +7,12 @@
     feature = "sandbox",
     unix
 ))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 #[path = "support/libraries.rs"]
 mod libraries;
