@@ -142,7 +142,7 @@ async fn store(
         match taken {
             Taken::Changed { row, now } => {
                 let before = found.rows.get(row);
-                others += u64::from(exclusive && is_of_others(before, &now, &agrees));
+                others += u64::from(exclusive && is_of_others(before, &now, agrees));
                 commit.update.push(*now);
             }
             Taken::Unmatched { entry, key } => {
