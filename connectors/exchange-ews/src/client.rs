@@ -60,8 +60,6 @@ pub(crate) struct Client {
     settings: Settings,
     context: Context,
     http: Mutex<HttpClient>,
-    /// For answers that are read as they come.
-    streams: reqwest::Client,
     accounts: Accounts,
 }
 
@@ -70,13 +68,11 @@ impl Client {
     /// `Config`.
     pub(crate) fn new(settings: Settings, context: Context) -> Result<Self> {
         let http = HttpClient::build(&settings.http, None, &context)?;
-        let streams = crate::watch::http_client(&settings.http, &context)?;
         let accounts = Accounts::new(&settings, &context)?;
         Ok(Self {
             settings,
             context,
             http: Mutex::new(http),
-            streams,
             accounts,
         })
     }
@@ -217,25 +213,15 @@ impl Client {
         );
         let document = soap::envelope(&self.acting(Some(mailbox)), &body.xml);
         let door = self.accounts.door(self.accounts.of(mailbox));
-        let opened = door.open(&self.streams, headers, document).await;
-        let mut answer = opened.map_err(|failure| match failure {
+        let opened = door.open(headers, document).await;
+        let answer = opened.map_err(|failure| match failure {
             Failure::Http(_) => no_stream(),
             Failure::Error(error) => self.of_account(error),
         })?;
         if answer.status().is_success() {
-            return Ok(answer);
+            return Ok(answer.into_response());
         }
-        let mut whole = HttpResponse {
-            status: answer.status(),
-            headers: answer.headers().clone(),
-            body: Vec::new(),
-        };
-        while let Ok(Some(piece)) = answer.chunk().await {
-            if whole.body.len() + piece.len() > LARGEST_REFUSAL {
-                break;
-            }
-            whole.body.extend_from_slice(&piece);
-        }
+        let whole = answer.whole().await.map_err(|_| no_stream())?;
         Err(match self.read(body.operation, &whole).reply {
             Err(error) => error,
             Ok(_) => WireError::WrongOperation.of(body.operation),
@@ -414,8 +400,6 @@ impl Client {
     }
 }
 
-/// The largest refusal of a stream that is read, in bytes.
-const LARGEST_REFUSAL: usize = 1024 * 1024;
 /// The cookie that leads to the server of a subscription.
 const OVERRIDE_COOKIE: &str = "X-BackEndOverrideCookie";
 

@@ -3,7 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use calbridge_core::connector::{Context, Error, Result};
-use calbridge_core::http::{HeaderMap, HeaderValue, HttpClient, HttpResponse, StatusCode, header};
+use calbridge_core::http::{
+    HeaderMap, HeaderValue, HttpAnswer, HttpClient, HttpLane, HttpResponse, HttpSettings, Method,
+    StatusCode, header,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -20,6 +23,7 @@ use crate::signin::handshake::Mechanism;
 #[derive(Debug)]
 pub(crate) struct Door {
     url: Url,
+    http: HttpSettings,
     context: Context,
     way: Way,
 }
@@ -99,6 +103,7 @@ impl Door {
         };
         Ok(Self {
             url: settings.url.clone(),
+            http: settings.http.clone(),
             context: context.clone(),
             way,
         })
@@ -160,24 +165,18 @@ impl Door {
     /// As [`post`](Self::post).
     pub(crate) async fn open(
         &self,
-        streams: &reqwest::Client,
         headers: HeaderMap,
         document: String,
-    ) -> Result<reqwest::Response, Failure> {
-        let send = |headers: HeaderMap| async {
-            streams
-                .post(self.url.clone())
-                .headers(headers)
-                .body(document.clone())
-                .send()
-                .await
-                .map_err(|_| no_stream())
+    ) -> Result<HttpAnswer, Failure> {
+        // A stream has a connection of its own.
+        let send = async |headers: HeaderMap| {
+            let lane = HttpLane::build(&self.http, &self.context)?;
+            let document = document.clone().into_bytes();
+            let answer = lane.open(Method::POST, &self.url, headers, document).await;
+            answer.map_err(|_| no_stream())
         };
         match &self.way {
-            Way::Windows(windows) => Ok(windows
-                .open(&headers, document.as_bytes())
-                .await?
-                .into_response()),
+            Way::Windows(windows) => windows.open(&headers, document.as_bytes()).await,
             Way::Header { auth, breaker } => {
                 let (value, pass) = self.prove(auth, breaker, false).await?;
                 let answer = send(with(headers, value)).await;

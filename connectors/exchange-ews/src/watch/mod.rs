@@ -22,7 +22,6 @@
 //! - `supervisor` decides who is subscribed, streamed and pulled, and when.
 
 mod board;
-mod http;
 mod line;
 mod pull;
 mod reaction;
@@ -44,7 +43,6 @@ use self::board::Board;
 use self::supervisor::Supervisor;
 use crate::source::Inner;
 
-pub(crate) use self::http::http_client;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::splitter::{MAX_DOCUMENT, Splitter};
 pub(crate) use self::tempo::Tempo;
