@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{GuardLimits, LinkId, Row};
+use super::{GuardLimits, LinkId, OnSink, Row};
 use crate::store::SourceState;
 
 /// What the guard looks back at.
@@ -35,10 +35,12 @@ pub fn holds(
     }
     let going_links: HashSet<LinkId> = planned.iter().map(|row| row.link).collect();
     let all: BTreeSet<String> = counted.iter().map(|row| row.unit()).collect();
-    // A series counts as going only if nothing of it stays.
+    // A series counts as going only if nothing of it stays. What nothing stands for, and of which nobody knows whether it is
+    // there, does not stay.
+    let lingers = |row: &Row| row.source.is_none() && row.sink.state == OnSink::Unknown;
     let staying: BTreeSet<String> = counted
         .iter()
-        .filter(|row| !going_links.contains(&row.link))
+        .filter(|row| !going_links.contains(&row.link) && !lingers(row))
         .map(|row| row.unit())
         .collect();
     let before = all.len() + history.deleted.difference(&all).count();

@@ -142,11 +142,11 @@ fn lives_of_two_years_end_in_step_fourth_share() {
 }
 
 /// With a sink that assigns ids: a death in the middle of making a record anew; a record of unknown fate beside a lost one
-/// with the same UID.
+/// with the same UID; a calendar that becomes empty while nobody knows of one of its records whether it is there.
 #[test]
 fn lives_that_went_wrong_once() {
     use acts::Writing;
-    let lives: [Vec<Act>; 2] = [
+    let lives: [Vec<Act>; 3] = [
         vec![
             Act::Days {
                 who: 1,
@@ -197,6 +197,68 @@ fn lives_that_went_wrong_once() {
                 full: true,
                 reconcile: true,
             },
+        ],
+        vec![
+            Act::Single {
+                who: 0,
+                day: 118,
+                quarter: 85,
+                length: 44,
+                zone: 2,
+            },
+            Act::Single {
+                who: 0,
+                day: 38,
+                quarter: 86,
+                length: 178,
+                zone: 2,
+            },
+            Act::Pass { hours: 51 },
+            Act::Writing {
+                trouble: Writing::Silent { calls: 3 },
+            },
+            Act::Single {
+                who: 0,
+                day: 99,
+                quarter: 12,
+                length: 185,
+                zone: 2,
+            },
+            Act::Pass { hours: 26 },
+            Act::Series {
+                who: 0,
+                day: 38,
+                quarter: 25,
+                every: 30,
+                count: 9,
+                zone: 3,
+                all_day: true,
+            },
+            Act::Repeat {
+                who: 0,
+                item: 18,
+                every: 14,
+                count: 10,
+            },
+            Act::Pass { hours: 149 },
+            Act::Sync {
+                full: false,
+                reconcile: false,
+            },
+            Act::Pass { hours: 162 },
+            Act::Writing {
+                trouble: Writing::Lost { calls: 3 },
+            },
+            Act::Sync {
+                full: false,
+                reconcile: false,
+            },
+            Act::Pass { hours: 83 },
+            Act::Sync {
+                full: false,
+                reconcile: false,
+            },
+            Act::Clear { who: 0 },
         ],
     ];
     for (n, acts) in lives.iter().enumerate() {
