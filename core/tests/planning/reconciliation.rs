@@ -312,7 +312,7 @@ fn a_record_whose_id_nobody_knows_belongs_to_the_event_with_its_key() {
             vec![of_key("17", "a"), of_key("18", "a")],
         ),
         (vec![row.clone(), row.clone()], vec![of_key("17", "a")]),
-        (vec![row.clone()], vec![of_key("17", "b")]),
+        (vec![row], vec![of_key("17", "b")]),
     ] {
         let taken = take(&rows, &entries, window(), now(), &planner());
         assert_eq!(taken.len(), entries.len());
