@@ -245,7 +245,9 @@ impl Life {
             self.forget_what_was_told_otherwise();
             self.restart().await;
             self.even = 0;
-            self.standing.judge(&self.systems.lock(), false)?;
+            if !self.restored {
+                self.standing.judge(&self.systems.lock(), false)?;
+            }
             return self.wrong();
         };
         self.even = match self.systems.lock().uneven {
@@ -254,7 +256,10 @@ impl Life {
         };
         // What was kept for want of a clear word is not known to have become something else.
         let pairs = self.even > 3;
-        self.standing.judge(&self.systems.lock(), pairs)?;
+        // An old memory may believe in records that are gone, and so think a calendar fuller than it is.
+        if !self.restored {
+            self.standing.judge(&self.systems.lock(), pairs)?;
+        }
         let told = done.is_ok_and(|report| report.failures() == 0);
         let (effective, uneven) = {
             let mut state = self.systems.lock();
@@ -694,7 +699,7 @@ fn standing(state: &State, _who: usize, items: &Items) -> Vec<Occurrence> {
         .collect()
 }
 
-fn without(these: &[Span], those: &[Span]) -> Vec<Span> {
+fn without<T: PartialEq + Clone>(these: &[T], those: &[T]) -> Vec<T> {
     let mut those = those.to_vec();
     these
         .iter()
@@ -705,7 +710,7 @@ fn without(these: &[Span], those: &[Span]) -> Vec<Span> {
             }
             None => true,
         })
-        .copied()
+        .cloned()
         .collect()
 }
 
@@ -717,18 +722,25 @@ fn due(state: &State) -> usize {
         if person.left && !state.empty_roster && state.people.iter().any(|one| !one.left) {
             continue;
         }
-        let records: Vec<Span> = records_of(state, who).collect();
-        let standing: Vec<Span> = standing(state, who, person.calendar.items())
+        // One event's record does not serve another event at the same time.
+        let named = |one: &Occurrence| (Some(one.uid.clone()), one.span());
+        let records: Vec<(Option<String>, Span)> = state
+            .records
             .iter()
-            .map(Occurrence::span)
+            .filter(|(key, _)| key.0 == who)
+            .map(|(key, span)| (state.keys.get(key).map(|key| key.uid().to_owned()), *span))
+            .collect();
+        let standing: Vec<_> = standing(state, who, person.calendar.items())
+            .iter()
+            .map(named)
             .collect();
         due += without(&standing, &records).len();
         let long_ago = truth::midnight(date(2025, 1, 1));
         let horizon = truth::midnight(window_end(state.now));
-        let any: Vec<Span> = truth::occurrences(person.calendar.items(), long_ago, horizon)
+        let any: Vec<_> = truth::occurrences(person.calendar.items(), long_ago, horizon)
             .iter()
             .filter(|one| one.is_busy() && truth::instants(one.when).0 < horizon)
-            .map(Occurrence::span)
+            .map(named)
             .collect();
         due += without(&records, &any).len();
     }
