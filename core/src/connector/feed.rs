@@ -126,7 +126,9 @@ pub enum Hint {
 /// Hints, as they come.
 #[async_trait]
 pub trait HintFeed: Send {
-    /// Waits for hints. An empty answer is a sign of life.
+    /// Waits for hints. An empty answer is a sign of life. When the program stops
+    /// ([`Context::shutdown`](super::Context)), the feed has two seconds to give back what the system keeps for it,
+    /// and to end.
     ///
     /// # Errors
     /// The watch ended; open it again.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::future::FusedFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jiff::tz::TimeZone;
@@ -29,6 +30,8 @@ const GATHER: SignedDuration = SignedDuration::from_secs(3);
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(1);
 /// How long work under way may go on after the program was asked to stop.
 pub(super) const GRACE: Duration = Duration::from_secs(4);
+/// How long a watch may take to give back what the system keeps for it.
+const PARTING: Duration = Duration::from_millis(2500);
 /// How often retention is applied.
 const PRUNE_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 /// How long to wait until a failed roster is asked for again.
@@ -101,11 +104,11 @@ impl Engine {
         let (hint, mut hints) = mpsc::channel(64);
         let watching = async {
             match self.watchable(sync) {
-                Some(source) => watch(source, &sync.name, watched, hint).await,
+                Some(source) => watch(source, &sync.name, watched, hint, shutdown).await,
                 None => drop((watched, hint)),
             }
-            std::future::pending::<()>().await;
-        };
+        }
+        .fuse();
         tokio::pin!(watching);
         // The roster is asked for beside the work on calendars, which it must not hold up.
         let mut roster = FuturesUnordered::new();
@@ -164,15 +167,22 @@ impl Engine {
                 }
                 Some(nudge) = nudged.recv() => timetable.nudge(&nudge, self.clock().now()),
                 Some(heard) = hints.recv() => timetable.hinted(&heard, self.clock().now()),
-                () = &mut watching => {}
+                () = &mut watching, if !watching.is_terminated() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
         }
+        let parting = async {
+            if !watching.is_terminated() {
+                let heard = async { while hints.recv().await.is_some() {} };
+                let _ = tokio::time::timeout(PARTING, async { tokio::join!(watching, heard) }).await;
+            }
+        };
         // What is under way stops at its next step; what it has stored stays. A remote call that takes
         // longer is given up: that is no worse than a crash, which the next plan copes with.
         let drained =
             tokio::time::timeout(GRACE, async { while running.next().await.is_some() {} });
-        if drained.await.is_err() {
+        let (drained, ()) = tokio::join!(drained, parting);
+        if drained.is_err() {
             tracing::info!(sync = sync.name, "Calls that were under way were given up.");
         }
         Ok(())
@@ -521,18 +531,22 @@ async fn caught<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Er
 }
 
 /// Watches a sync's source for hints, beside the work on calendars: calendars come in, hints go out. Ends when
-/// the source cannot be watched at all.
+/// the source cannot be watched at all, and some time after `shutdown`, when the source has taken its leave.
 async fn watch(
     source: &dyn CalendarSource,
     name: &str,
     mut calendars: watch::Receiver<Vec<CalendarRef>>,
     hints: mpsc::Sender<Vec<Hint>>,
+    shutdown: &CancellationToken,
 ) {
-    loop {
+    while !shutdown.is_cancelled() {
         let wanted = calendars.borrow_and_update().clone();
         if wanted.is_empty() {
-            if calendars.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = calendars.changed() => if changed.is_err() {
+                    return;
+                },
+                () = shutdown.cancelled() => {}
             }
             continue;
         }
@@ -559,6 +573,9 @@ async fn watch(
             },
             Err(error) => error,
         };
+        if shutdown.is_cancelled() {
+            return;
+        }
         tracing::warn!(
             sync = name,
             code = ended.code,
@@ -568,6 +585,9 @@ async fn watch(
         if ended.kind == ErrorKind::Unsupported {
             return;
         }
-        tokio::time::sleep(Duration::try_from(ROSTER_RETRY).unwrap_or_default()).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::try_from(ROSTER_RETRY).unwrap_or_default()) => {}
+            () = shutdown.cancelled() => {}
+        }
     }
 }

@@ -325,6 +325,11 @@ impl Life {
             .collect();
         self.passed
             .retain(|(who, id), span| standing[*who].get(id) == Some(span));
+        // An old memory does not know which of two copies has which record, and may give one's to the other.
+        if self.restored {
+            self.passed
+                .retain(|(who, id), _| !has_copies(state.people[*who].calendar.items(), id));
+        }
     }
 
     /// What an old state told otherwise is not watched any more, until all is in step again: it may pass before it is
@@ -649,6 +654,18 @@ fn busy(items: &Items, from: Timestamp, to: Timestamp) -> BTreeMap<String, Span>
         .filter(Occurrence::is_busy)
         .map(|one| (one.id.clone(), one.span()))
         .collect()
+}
+
+/// Whether another item has the UID of the one with this source's id.
+fn has_copies(items: &Items, id: &str) -> bool {
+    let of = |(number, item): (&u32, &Item)| {
+        let own = item.id(*number);
+        (id == own || id.starts_with(&format!("{own}/"))).then(|| item.uid.clone())
+    };
+    items.iter().find_map(of).is_some_and(|uid| {
+        let same = items.values().filter(|item| item.uid == uid);
+        same.count() > 1
+    })
 }
 
 fn put(state: &mut State, who: usize, number: u32, item: Item) {
