@@ -39,12 +39,19 @@ pub struct Setting {
     pub assigns_ids: bool,
 }
 
+/// A copy of the memory.
+struct Backup {
+    file: PathBuf,
+    /// What the calendars held when it was made, and what the source had told of them.
+    knew: Vec<Vec<BTreeMap<String, Span>>>,
+}
+
 struct Life {
     systems: Systems,
     clock: Arc<FixedClock>,
     place: Place,
     files: u32,
-    backup: Option<PathBuf>,
+    backup: Option<Backup>,
     store: Arc<dyn Store>,
     engine: Engine,
     sync: SyncConfig,
@@ -190,16 +197,30 @@ impl Life {
         self.files += 1;
         let copy = dir.path().join(format!("copy-{}.db", self.files));
         self.store.backup(&copy).await.unwrap();
-        self.backup = Some(copy);
+        let state = self.systems.lock();
+        let (from, to) = (state.now - MEMORY, truth::midnight(window_end(state.now)));
+        let knew = state.people.iter().map(|person| {
+            let items = [person.calendar.items(), &person.told];
+            Vec::from(items.map(|items| busy(items, from, to)))
+        });
+        self.backup = Some(Backup {
+            file: copy,
+            knew: knew.collect(),
+        });
     }
 
     async fn restore(&mut self) {
-        let (Place::File(dir), Some(copy)) = (&self.place, &self.backup) else {
+        let (Place::File(dir), Some(backup)) = (&self.place, &self.backup) else {
             return;
         };
+        // What the old memory knows otherwise has changed for it now, and may be removed on its last day (K006).
+        self.passed.retain(|(who, id), span| {
+            let mut knew = backup.knew[*who].iter();
+            knew.all(|busy| busy.get(id).is_none_or(|known| known == span))
+        });
         self.files += 1;
         let path = dir.path().join(format!("state-{}.db", self.files));
-        std::fs::copy(copy, path).unwrap();
+        std::fs::copy(&backup.file, path).unwrap();
         self.store = open(&self.place, self.files, self.clock.now());
         self.standing.forget();
         self.restored = true;
