@@ -281,6 +281,8 @@ pub fn adopt(mut row: Row, intent: &Intent, context: &DecideContext<'_>) -> Row 
 }
 
 fn take_theirs(row: &mut Row, theirs: &SideState, intent: &Intent, context: &DecideContext<'_>) {
+    // Who answers a write knows more than a listing that may be late.
+    row.sink.acknowledged = Some(context.now);
     match theirs {
         SideState::Absent => {
             row.sink.state = OnSink::Absent;

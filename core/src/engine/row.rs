@@ -52,7 +52,7 @@ pub struct SinkView {
     /// What it holds, in plain: the base of deletes and patches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
-    /// When it last acknowledged a write of ours.
+    /// When it last answered a write of ours with what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Timestamp>,
     /// The other system owns the record. Quiet and final.

@@ -1,6 +1,6 @@
 //! Reconciliation: what Planner lists, against what it should hold.
 
-use calbridge_core::connector::{InventoryEntry, Op, Outcome};
+use calbridge_core::connector::{InventoryEntry, Op, Outcome, SideState, SinkCapabilities};
 use calbridge_core::engine::inventory::{Taken, take};
 use calbridge_core::engine::link::{Linked, link};
 use calbridge_core::engine::{LinkId, OnSink, Row, SourceView, ViewId};
@@ -87,6 +87,33 @@ fn t37_k120_k129_a_write_that_was_sent_after_the_listing_began_is_not_judged() {
     let planner = Planner::default();
     let unanswered = planner.step(&unknown(event(ahead())), &Outcome::Unknown);
     assert_eq!(after(&unanswered, &[]), unanswered);
+}
+
+#[test]
+fn what_a_write_was_answered_with_is_not_judged_by_a_listing_that_is_late() {
+    let sink = SinkCapabilities {
+        own_write_delay_ms: 600_000,
+        ..planner()
+    };
+    let take = |row: &Row, entries: &[InventoryEntry]| {
+        let rows = std::slice::from_ref(row);
+        take(rows, entries, window(), now(), &sink)
+    };
+    let planner = Planner::default();
+    let there = Outcome::Conflict {
+        theirs: SideState::Present {
+            remote: SideRef::new(UID).unwrap(),
+            content: Some(Content::times(ahead())),
+        },
+    };
+    let present = planner.step(&unknown(event(ahead())), &there);
+    assert_eq!(take(&present, &[]), []);
+    let gone = Outcome::Conflict {
+        theirs: SideState::Absent,
+    };
+    let absent = planner.step(&with(settled(ahead()), None), &gone);
+    assert_eq!(absent.sink.state, OnSink::Absent);
+    assert_eq!(take(&absent, &[entry(UID, ahead())]), []);
 }
 
 #[test]

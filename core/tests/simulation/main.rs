@@ -21,6 +21,7 @@ mod truth;
 
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -36,7 +37,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Every eighth life is remembered in a file, which can be backed up and restored; in every sixteenth there are more
-/// people than are worked on together; in every fourth the sink assigns ids.
+/// people than are worked on together; in every fourth the sink assigns ids, in every fifth its listings are late.
 fn setting(seed: u64) -> Setting {
     Setting {
         place: if seed % 8 == 7 {
@@ -46,6 +47,7 @@ fn setting(seed: u64) -> Setting {
         },
         people: if seed % 16 == 5 { 12 } else { 3 },
         assigns_ids: (seed / 8) % 4 == 3,
+        delay: SignedDuration::from_mins(if seed % 5 == 4 { 10 } else { 0 }),
     }
 }
 
@@ -266,6 +268,7 @@ fn lives_that_went_wrong_once() {
             place: Place::Memory,
             people: 3,
             assigns_ids: true,
+            delay: SignedDuration::ZERO,
         };
         assert_eq!(run::play(acts, setting), Ok(()), "life {n}");
     }

@@ -37,6 +37,8 @@ pub struct Setting {
     pub people: usize,
     /// Whether the sink assigns ids.
     pub assigns_ids: bool,
+    /// How long the sink's listings leave out what was written.
+    pub delay: SignedDuration,
 }
 
 /// A copy of the memory.
@@ -97,6 +99,10 @@ async fn engine(
     sync: &SyncConfig,
 ) -> Engine {
     let fence = store.acquire("simulation", clock.now()).await.unwrap();
+    let sink = {
+        let state = systems.lock();
+        sink_capabilities(state.assigns_ids, state.delay)
+    };
     let handle = |name: &str, capabilities| {
         let connection: Arc<dyn Connection> = Arc::new(systems.clone());
         Arc::new(ConnectionHandle::new(
@@ -112,7 +118,7 @@ async fn engine(
         Arc::clone(clock) as Arc<dyn Clock>,
         [
             handle("source", source_capabilities()),
-            handle("sink", sink_capabilities(systems.lock().assigns_ids)),
+            handle("sink", sink),
         ],
         vec![sync.clone()],
     )
@@ -138,6 +144,7 @@ impl Life {
             state.now = now;
             state.people = (0..setting.people).map(|_| Person::default()).collect();
             state.assigns_ids = setting.assigns_ids;
+            state.delay = setting.delay;
         }
         let clock = Arc::new(FixedClock::new(now));
         let sync: SyncConfig = serde_json::from_value(serde_json::json!({
@@ -218,10 +225,15 @@ impl Life {
             let mut knew = backup.knew[*who].iter();
             knew.all(|busy| busy.get(id).is_none_or(|known| known == span))
         });
+        // It takes longer than listings are late: what a forgotten write made is seen.
+        let late = self.systems.lock().delay > SignedDuration::ZERO;
         self.files += 1;
         let path = dir.path().join(format!("state-{}.db", self.files));
         std::fs::copy(&backup.file, path).unwrap();
         self.store = open(&self.place, self.files, self.clock.now());
+        if late {
+            self.pass(1);
+        }
         self.standing.forget();
         self.restored = true;
         self.restart().await;

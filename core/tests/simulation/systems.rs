@@ -15,8 +15,8 @@ use calbridge_core::model::{
     Address, CalendarEntry, CalendarKind, CalendarRef, Content, Event, EventKey, EventTime, Field,
     FieldSet, GroupRef, ItemRef, OriginalStart, OwnerId, ShowAs, SideRef, Window,
 };
-use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use crate::acts::{Reading, Writing};
@@ -54,6 +54,10 @@ pub struct State {
     pub crash: Crash,
     /// The sink assigns ids, makes a record as often as it is asked to, and tells what became of attempts.
     pub assigns_ids: bool,
+    /// How long listings leave out what was written.
+    pub delay: SignedDuration,
+    /// When records were written that listings may not show yet, and what was there before.
+    before: Vec<(Timestamp, (usize, String), Option<Span>)>,
     next_record: u32,
     /// The records that attempts made or changed; none: it was removed.
     attempts: BTreeMap<String, Option<String>>,
@@ -101,6 +105,18 @@ impl State {
             self.writing.remove(0);
         }
         Some(trouble)
+    }
+
+    /// The records as a listing shows them.
+    fn listed(&self) -> BTreeMap<(usize, String), Span> {
+        let mut records = self.records.clone();
+        for (_, key, there) in self.before.iter().rev() {
+            match there {
+                Some(span) => records.insert(key.clone(), *span),
+                None => records.remove(key),
+            };
+        }
+        records
     }
 }
 
@@ -439,7 +455,7 @@ impl CalendarSource for Systems {
         self.call(false).await;
         let state = self.lock();
         let now = state.now;
-        let span = jiff::SignedDuration::from_hours(24 * 400);
+        let span = SignedDuration::from_hours(24 * 400);
         let all = truth::occurrences(
             state.people[who(calendar)].calendar.items(),
             now - span,
@@ -490,8 +506,8 @@ impl State {
         let person = &self.people[who];
         let key = self.keys.get(&(who, id.to_owned()));
         let horizon = truth::midnight(window_end(self.now));
-        let from = truth::midnight(span.0.date()) - jiff::SignedDuration::from_hours(48);
-        let to = truth::midnight(span.1.date()) + jiff::SignedDuration::from_hours(48);
+        let from = truth::midnight(span.0.date()) - SignedDuration::from_hours(48);
+        let to = truth::midnight(span.1.date()) + SignedDuration::from_hours(48);
         let standing: Vec<Occurrence> = truth::occurrences(&person.told, from, to)
             .into_iter()
             .filter(|one| one.is_busy() && one.span() == span)
@@ -518,6 +534,11 @@ impl State {
         };
         let key = (who, remote.id.clone());
         let there = self.records.get(&key).copied();
+        let (now, delay) = (self.now, self.delay);
+        self.before.retain(|(at, ..)| *at + delay > now);
+        if delay > SignedDuration::ZERO {
+            self.before.push((now, key.clone(), there));
+        }
         self.processed += 1;
         self.keys.insert(key.clone(), write.key.clone());
         let left = (write.op != Op::Delete).then(|| remote.id.clone());
@@ -627,6 +648,9 @@ impl CalendarSink for Systems {
         if let Some(Writing::Outage { .. }) = trouble {
             return Err(outage());
         }
+        let (now, delay) = (state.now, state.delay);
+        state.before.retain(|(at, ..)| *at + delay > now);
+        let records = state.listed();
         let mut page = InventoryPage::default();
         for (nth, calendar) in request.calendars.iter().enumerate() {
             if trouble.is_some() && nth == 0 {
@@ -635,7 +659,7 @@ impl CalendarSink for Systems {
                 continue;
             }
             let who = who(calendar);
-            for ((of, id), span) in &state.records {
+            for ((of, id), span) in &records {
                 let content = told(*span);
                 let start = content.time.span_in(&Zone::Copenhagen.rules()).0;
                 if *of == who && request.window.contains(start) {
@@ -742,7 +766,7 @@ pub fn source_capabilities() -> Capabilities {
     }
 }
 
-pub fn sink_capabilities(assigns_ids: bool) -> Capabilities {
+pub fn sink_capabilities(assigns_ids: bool, delay: SignedDuration) -> Capabilities {
     Capabilities {
         roster: true,
         source: None,
@@ -765,7 +789,7 @@ pub fn sink_capabilities(assigns_ids: bool) -> Capabilities {
             fields: FieldSet::times(),
             max_batch: 5,
             max_in_flight: 2,
-            own_write_delay_ms: 0,
+            own_write_delay_ms: delay.as_millis().try_into().unwrap(),
         }),
     }
 }
