@@ -1,12 +1,12 @@
 //! Gives source views their rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::tz::{Offset, TimeZone};
 
-use super::{Row, SourceView};
+use super::{OnSink, Row, SourceView};
 use crate::connector::ExternalIds;
-use crate::model::{EventKey, OriginalStart};
+use crate::model::{EventKey, OriginalStart, WallSpan};
 
 /// The external id that we choose for an event, if the sink takes ids from us.
 ///
@@ -94,13 +94,20 @@ pub enum Linked {
 
 /// Finds rows for views that have none: first a row without source whose record has the external id that we
 /// would choose (it was there before us), then one with the same key, then one whose id a predecessor would
-/// have chosen in another zone; otherwise a new one.
+/// have chosen in another zone, then one for the same UID that holds the right times by `zone`'s clocks: an occurrence
+/// keeps its record when its series is shifted or becomes all-day, and after a loss of memory nothing else tells
+/// whose it is. Otherwise a new one.
 #[must_use]
-pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linked> {
-    let mut taken = std::collections::HashSet::new();
+pub fn link(
+    rows: &[Row],
+    views: &[SourceView],
+    rule: &ExternalIds,
+    zone: &TimeZone,
+) -> Vec<Linked> {
+    let mut taken = HashSet::new();
     let mut by_remote: HashMap<String, usize> = HashMap::new();
     let mut by_key: HashMap<(&EventKey, u32), usize> = HashMap::new();
-    let mut remotes_in_use = std::collections::HashSet::new();
+    let mut remotes_in_use = HashSet::new();
     for (position, row) in rows.iter().enumerate() {
         let remote = row
             .sink
@@ -154,6 +161,17 @@ pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linke
             }
         }
     }
+    let mut by_times = by_times(rows, &taken, rule, zone);
+    for (source, found) in views.iter().zip(&mut found) {
+        if found.is_none() {
+            let event = &source.event;
+            let fits = by_times.get_mut(&(
+                event.key.uid().to_lowercase(),
+                event.content.time.wall_in(zone),
+            ));
+            *found = fits.and_then(|fits| fits.find(|row| taken.insert(*row)));
+        }
+    }
     for row in found.iter().flatten() {
         if let Some(remote) = rows.get(*row).and_then(|row| row.sink.remote.as_ref()) {
             remotes_in_use.insert(remote.id.to_lowercase());
@@ -173,9 +191,47 @@ pub fn link(rows: &[Row], views: &[SourceView], rule: &ExternalIds) -> Vec<Linke
         .collect()
 }
 
+/// The records that no event stands for and nothing was done about, by UID and times.
+fn by_times(
+    rows: &[Row],
+    taken: &HashSet<usize>,
+    rule: &ExternalIds,
+    zone: &TimeZone,
+) -> HashMap<(String, WallSpan), std::vec::IntoIter<usize>> {
+    let mut found: HashMap<(String, WallSpan), Vec<usize>> = HashMap::new();
+    for (position, row) in rows.iter().enumerate() {
+        let free = row.source.is_none()
+            && row.attempt.is_none()
+            && row.sink.state == OnSink::Present
+            && !row.sink.foreign
+            && !taken.contains(&position);
+        let Some(held) = row.sink.content.as_ref().filter(|_| free) else {
+            continue;
+        };
+        let span = held.time.wall_in(zone);
+        let uid = row.key.uid();
+        // A key that was made of an id of ours has it for its UID.
+        let of_occurrence = match rule {
+            ExternalIds::Chosen { separator, .. } => uid.rsplit_once(separator),
+            _ => None,
+        };
+        for uid in [Some(uid), of_occurrence.map(|(uid, _)| uid)]
+            .into_iter()
+            .flatten()
+        {
+            let of = (uid.to_lowercase(), span);
+            found.entry(of).or_default().push(position);
+        }
+    }
+    found
+        .into_iter()
+        .map(|(of, rows)| (of, rows.into_iter()))
+        .collect()
+}
+
 /// An id that no other row uses: a series that was shifted may leave its rows under the ids that its new
 /// occurrences would take.
-fn free_id(id: &str, in_use: &mut std::collections::HashSet<String>) -> String {
+fn free_id(id: &str, in_use: &mut HashSet<String>) -> String {
     let mut candidate = id.to_owned();
     let mut next = 2;
     while !in_use.insert(candidate.to_lowercase()) {

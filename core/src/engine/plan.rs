@@ -96,7 +96,10 @@ impl Plan {
             // Not in the middle of another sync's round over the same calendar.
             let _alone = unit.source.round_of(unit.calendar).await;
             let state = unit.source_state().await?;
-            (linked_rows(unit, sink_capabilities(unit)?).await?, state)
+            (
+                linked_rows(unit, sink_capabilities(unit)?, rules).await?,
+                state,
+            )
         };
         Self::of(unit, rules, deletes, rows, &state).await
     }
@@ -407,7 +410,11 @@ fn leave_out(
 }
 
 /// The rows of the calendar; views without a row are given one first.
-async fn linked_rows(unit: &Unit<'_>, sink: &SinkCapabilities) -> Result<Vec<Row>, PassError> {
+async fn linked_rows(
+    unit: &Unit<'_>,
+    sink: &SinkCapabilities,
+    rules: &Rules,
+) -> Result<Vec<Row>, PassError> {
     let load = || {
         unit.store
             .rows(&unit.sync.name, unit.source.name(), unit.calendar)
@@ -421,7 +428,8 @@ async fn linked_rows(unit: &Unit<'_>, sink: &SinkCapabilities) -> Result<Vec<Row
         calendar: Some(unit.calendar),
         ..RowCommit::default()
     };
-    for linked in link(&found.rows, &found.unlinked, &sink.external_ids) {
+    let zone = rules.wall_clock.as_ref().unwrap_or(&rules.zone);
+    for linked in link(&found.rows, &found.unlinked, &sink.external_ids, zone) {
         match linked {
             Linked::Attach { row, view } => {
                 if let (Some(row), Some(view)) = (found.rows.get(row), found.unlinked.get(view)) {

@@ -60,6 +60,21 @@ async fn what_is_there_already_is_adopted_corrected_or_removed() {
 }
 
 #[tokio::test]
+async fn after_a_lost_memory_a_shifted_series_keeps_its_records() {
+    let world = World::new(&[ANNA]).await;
+    for day in ["2026-12-01", "2026-12-02"] {
+        let start = format!("{day} 10:00");
+        world.source.put(ANNA, occurrence("series", &start, &start));
+        // Made when the series began at nine, and moved with it.
+        let id = format!("series${}-090000", day.replace('-', ""));
+        world.sink.put(ANNA, &id, &event("series", &start));
+    }
+    let report = world.sync_well().await;
+    assert_eq!((report.total.adopted, report.total.held), (2, 0));
+    assert!(world.sink.writes().is_empty());
+}
+
+#[tokio::test]
 async fn what_a_plan_shows_can_be_approved_before_anything_is_written() {
     let world = World::new(&[ANNA]).await;
     world.source.put(ANNA, event("a", "2026-12-01 10:00"));

@@ -98,7 +98,12 @@ fn two_live_events_with_one_key_get_ids_of_their_own() {
     let first = view(1, "copy", None, "2026-11-27 10:00");
     let mut second = view(2, "copy", None, "2026-11-28 10:00");
     second.ordinal = 1;
-    let linked = link(&[], &[first, second], &planner().external_ids);
+    let linked = link(
+        &[],
+        &[first, second],
+        &planner().external_ids,
+        &copenhagen(),
+    );
     let ids: Vec<_> = linked
         .iter()
         .map(|linked| match linked {
@@ -115,7 +120,7 @@ fn an_id_that_another_live_row_carries_is_never_given_twice() {
     let mut row = known(time("2026-12-02 09:00", "2026-12-02 10:00"));
     row.sink.remote = Some(calbridge_core::model::SideRef::new("s$20261201-090000").unwrap());
     let new = view(2, "s", instant("2026-12-01 09:00"), "2026-12-01 09:00");
-    let linked = link(&[row], &[new], &planner().external_ids);
+    let linked = link(&[row], &[new], &planner().external_ids, &copenhagen());
     assert_eq!(
         linked,
         [Linked::New {

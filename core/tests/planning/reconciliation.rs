@@ -220,6 +220,7 @@ fn records_from_before_us_are_adopted_without_a_write() {
         std::slice::from_ref(&row),
         std::slice::from_ref(&view),
         &planner().external_ids,
+        &copenhagen(),
     );
     assert_eq!(linked, [Linked::Attach { row: 0, view: 0 }]);
     row.source = Some(view);
@@ -272,11 +273,11 @@ fn ids_that_a_predecessor_rendered_in_another_zone_are_recognised() {
         (october, "uid$20261005-080000"),
     ] {
         let rows = [left_by_predecessor(1, id)];
-        let linked = link(&rows, &[occurrence_of(original)], &rule);
+        let linked = link(&rows, &[occurrence_of(original)], &rule, &copenhagen());
         assert_eq!(linked, [Linked::Attach { row: 0, view: 0 }], "{id}");
     }
     let rows = [left_by_predecessor(1, "uid$20261208-110000")];
-    let linked = link(&rows, &[occurrence_of(winter)], &rule);
+    let linked = link(&rows, &[occurrence_of(winter)], &rule, &copenhagen());
     assert!(
         matches!(linked[..], [Linked::New { .. }]),
         "no zone shows that"
@@ -289,7 +290,7 @@ fn an_id_that_fits_exactly_is_not_given_to_a_neighbour_and_of_two_the_right_time
     let nine = occurrence_of(OriginalStart::Instant(at("2026-12-08 09:00")));
     let ten = occurrence_of(OriginalStart::Instant(at("2026-12-08 10:00")));
     let rows = [left_by_predecessor(1, "uid$20261208-100000")];
-    let linked = link(&rows, &[nine.clone(), ten], &rule);
+    let linked = link(&rows, &[nine.clone(), ten], &rule, &copenhagen());
     assert!(matches!(
         linked[..],
         [Linked::New { .. }, Linked::Attach { row: 0, view: 1 }]
@@ -298,7 +299,7 @@ fn an_id_that_fits_exactly_is_not_given_to_a_neighbour_and_of_two_the_right_time
         left_by_predecessor(1, "uid$20261208-080000"),
         left_by_predecessor(2, "uid$20261208-100000"),
     ];
-    let linked = |rows: &[Row]| link(rows, std::slice::from_ref(&nine), &rule);
+    let linked = |rows: &[Row]| link(rows, std::slice::from_ref(&nine), &rule, &copenhagen());
     assert_eq!(linked(&rows), [Linked::Attach { row: 1, view: 0 }]);
     for right in [0, 1] {
         let mut rows = rows.clone();
@@ -308,6 +309,40 @@ fn an_id_that_fits_exactly_is_not_given_to_a_neighbour_and_of_two_the_right_time
             view: 0,
         };
         assert_eq!(linked(&rows), [expected]);
+    }
+}
+
+#[test]
+fn a_record_of_the_same_uid_that_holds_the_right_times_is_the_events_whatever_its_id() {
+    let rule = planner().external_ids;
+    let day = EventTime::all_day("2026-12-08".parse().unwrap(), "2026-12-09".parse().unwrap());
+    let midnights = time("2026-12-08 00:00", "2026-12-09 00:00");
+    // The series began at nine, and became all-day.
+    let view = SourceView {
+        event: Event {
+            content: Content::times(day.unwrap()),
+            ..occurrence_of(OriginalStart::Date("2026-12-08".parse().unwrap())).event
+        },
+        ..occurrence_of(OriginalStart::Date("2026-12-08".parse().unwrap()))
+    };
+    let held = |id: &str, held: &EventTime| {
+        let mut row = left_by_predecessor(1, id);
+        row.sink.content = Some(Content::times(held.clone()));
+        row
+    };
+    let linked = |row: Row| link(&[row], std::slice::from_ref(&view), &rule, &copenhagen());
+    for id in ["uid$20261208-093000", "UID$20261201-093000~2", "uid"] {
+        let attached = [Linked::Attach { row: 0, view: 0 }];
+        assert_eq!(linked(held(id, &midnights)), attached, "{id}");
+    }
+    let mut attempted = held("uid$20261208-093000", &midnights);
+    attempted.sink.foreign = true;
+    for other in [
+        held("uid$20261208-093000", &ahead()),
+        held("other$20261208-093000", &midnights),
+        attempted,
+    ] {
+        assert!(matches!(linked(other)[..], [Linked::New { .. }]));
     }
 }
 

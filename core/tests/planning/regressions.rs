@@ -103,6 +103,7 @@ fn no_id_is_given_twice_where_one_view_attaches() {
         &[row],
         &[view(1, "abc"), view(2, "ABC")],
         &planner().external_ids,
+        &copenhagen(),
     );
     assert_eq!(linked[0], Linked::Attach { row: 0, view: 0 });
     let Linked::New { external_id, .. } = &linked[1] else {
