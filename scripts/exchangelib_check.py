@@ -117,6 +117,36 @@ def check(name):
     return run
 
 
+def autodiscovered():
+    """The library's own autodiscover, with no name server: the names of the site lead to the sandbox."""
+    import pathlib
+    import socket
+    import tempfile
+    from urllib.parse import urlparse
+
+    from exchangelib.autodiscover import cache, discovery
+
+    cache.AUTODISCOVER_PERSISTENT_STORAGE = pathlib.Path(tempfile.mkdtemp(), "cache")
+    port = urlparse(seeded["url"]).port
+    real = socket.getaddrinfo
+
+    def lead(host, *rest, **named):
+        if host == seeded["autodiscover"]:
+            return real("127.0.0.1", port, *rest[1:], **named)
+        if str(host).endswith("kommune.example"):
+            raise socket.gaierror("there is no such name")
+        return real(host, *rest, **named)
+
+    def known(self, url):
+        if urlparse(url).netloc != seeded["autodiscover"]:
+            raise discovery.TransportError("there is no such name")
+
+    socket.getaddrinfo = lead
+    discovery.Autodiscovery._ensure_valid_hostname = known
+    discovery.Autodiscovery._get_srv_records = lambda self, hostname: []
+    return discovery
+
+
 anna = account(seeded["mailbox"])
 calendar = anna.calendar
 window = tuple(EWSDateTime.from_datetime(instant(seeded[bound])) for bound in ("from", "to"))
@@ -128,6 +158,43 @@ for entry in seeded["expected"]:
 @check("the server's version is read")
 def _():
     assert (anna.version.build.major_version, anna.version.build.minor_version) == (15, 2), anna.version
+
+
+@check("autodiscover finds the mailbox by SOAP, and what it says is used")
+def _():
+    if "autodiscover" not in seeded:
+        print("        (skipped: the server was started without names)")
+        return
+    discovery = autodiscovered()
+    credentials = Credentials(username=seeded["user"], password=seeded["password"])
+
+    def find(address):
+        return discovery.discover(email=address, credentials=credentials)[0]
+
+    found = find(seeded["mailbox"])
+    assert found.ews_url == f"https://{seeded['autodiscover']}/EWS/Exchange.asmx", found.ews_url
+    assert found.version.build.major_version == 15, found.version
+    # Another address of it, and another place to ask.
+    assert find(seeded["alias"]).autodiscover_smtp_address == seeded["mailbox"]
+    there = Account(
+        primary_smtp_address=seeded["mailbox"],
+        credentials=credentials,
+        autodiscover=True,
+        access_type=IMPERSONATION,
+        default_timezone=COPENHAGEN,
+    )
+    assert there.calendar.total_count == 6, there.calendar.total_count
+    try:
+        find("nobody@kommune.example")
+        raise AssertionError("nobody was found")
+    except (ErrorNonExistentMailbox, discovery.AutoDiscoverFailed):
+        pass
+    # Both places lead to each other, and the library notices.
+    try:
+        find(seeded["elsewhere"])
+        raise AssertionError("a circle was not noticed")
+    except discovery.AutoDiscoverFailed:
+        pass
 
 
 @check("the calendar folder is found")

@@ -9,8 +9,8 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use calbridge_sandbox::exchange::{
-    Attendee, ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Notifications, Pattern, Person,
-    Range, Recurrence, Sensitivity, Zone,
+    Attendee, Direction, ExchangeOptions, ExchangeSandbox, FreeBusy, NewItem, Notifications,
+    Pattern, Person, Range, Recurrence, Sensitivity, Zone,
 };
 use calbridge_sandbox::server::ServerOptions;
 use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Pki};
@@ -19,6 +19,9 @@ use jiff::civil::{Weekday, date};
 
 const ANNA: &str = "anna@kommune.example";
 const BO: &str = "bo@kommune.example";
+const ALIAS: &str = "anna.berg@kommune.example";
+const ELSEWHERE: &str = "elsewhere@kommune.example";
+const AUTODISCOVER: &str = "autodiscover.kommune.example";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -26,8 +29,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pki = Pki::new()?;
     let ca = directory.path().join("ca.pem");
     pki.write_ca(&ca)?;
+    let certificate = CertificateSpec::server_for(["localhost", "127.0.0.1", AUTODISCOVER]);
     let server = ServerOptions {
-        tls: Some(pki.server_config(&CertificateSpec::server(), ClientAuth::None)?),
+        tls: Some(pki.server_config(&certificate, ClientAuth::None)?),
         host: "localhost".to_owned(),
         ..ServerOptions::default()
     };
@@ -43,6 +47,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     })
     .await?;
     seed(&exchange)?;
+    exchange.direct(ALIAS, Direction::Address(ANNA.to_owned()));
+    let other_host = format!("https://{AUTODISCOVER}/autodiscover/autodiscover.svc?other");
+    exchange.direct(ELSEWHERE, Direction::Host(other_host));
     let (from, to) = (
         "2026-03-01T00:00:00Z".parse()?,
         "2026-05-01T00:00:00Z".parse()?,
@@ -71,6 +78,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "password": "sandbox",
         "mailbox": ANNA,
         "other": BO,
+        "autodiscover": AUTODISCOVER,
+        "alias": ALIAS,
+        "elsewhere": ELSEWHERE,
         "from": from.to_string(),
         "to": to.to_string(),
         "expected": expected,

@@ -47,6 +47,9 @@ pub(crate) struct Bookmark {
     /// Some item was there and could not be read for the moment. Nothing tells when it can be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retry: Option<Retry>,
+    /// Where the mailbox was found by autodiscover, for a start at which nobody tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<String>,
 }
 
 impl Bookmark {
@@ -61,6 +64,7 @@ impl Bookmark {
             again: true,
             unsure: Coverage::none(),
             retry: None,
+            place: None,
         }
     }
 

@@ -26,7 +26,8 @@ pub(crate) async fn check(inner: &Inner, scope: &CheckScope) -> CheckReport {
         }
     };
     report.push("reachable", Severity::Passed, "The server answers.");
-    if inner.client.settings().url.scheme() == "https" {
+    let plain = inner.client.settings().url.as_ref();
+    if plain.is_none_or(|url| url.scheme() == "https") {
         report.push(
             "tls",
             Severity::Passed,

@@ -11,6 +11,7 @@ use calbridge_core::model::Address;
 use jiff::Timestamp;
 
 use crate::config::{Access, Settings};
+use crate::endpoints::{Endpoint, Endpoints};
 use crate::error::{Charged, WireError, from_code, from_status};
 use crate::request::Body;
 use crate::response::{self, Class, Message};
@@ -60,7 +61,7 @@ pub(crate) struct Client {
     settings: Settings,
     context: Context,
     http: Mutex<HttpClient>,
-    accounts: Accounts,
+    endpoints: Endpoints,
 }
 
 impl Client {
@@ -68,12 +69,12 @@ impl Client {
     /// `Config`.
     pub(crate) fn new(settings: Settings, context: Context) -> Result<Self> {
         let http = HttpClient::build(&settings.http, None, &context)?;
-        let accounts = Accounts::new(&settings, &context)?;
+        let endpoints = Endpoints::new(&settings, &context)?;
         Ok(Self {
             settings,
             context,
             http: Mutex::new(http),
-            accounts,
+            endpoints,
         })
     }
 
@@ -120,12 +121,18 @@ impl Client {
         affinity: Option<Affinity<'_>>,
         body: &Body,
     ) -> Result<Exchanged> {
-        let account = mailbox.map_or(0, |mailbox| self.accounts.of(mailbox));
+        let account = mailbox.map_or(0, |mailbox| self.accounts().of(mailbox));
+        let learn = |error| {
+            self.endpoints.learn(mailbox, &error);
+            self.of_account(error)
+        };
+        let endpoint = self.endpoints.of(mailbox).await;
+        let endpoint = endpoint.map_err(|error| self.of_account(error))?;
         let mut exchanged = self
-            .ask_as(account, mailbox, affinity, body)
+            .ask_as(&endpoint, account, mailbox, affinity, body)
             .await
-            .map_err(|error| self.of_account(error))?;
-        exchanged.reply = exchanged.reply.map_err(|error| self.of_account(error));
+            .map_err(learn)?;
+        exchanged.reply = exchanged.reply.map_err(learn);
         Ok(exchanged)
     }
 
@@ -134,18 +141,24 @@ impl Client {
     /// # Errors
     /// As [`exchange`](Self::exchange).
     pub(crate) async fn exchange_as(&self, account: usize, body: &Body) -> Result<Exchanged> {
-        self.ask_as(account, None, None, body).await
+        let endpoint = self.endpoints.of(None).await?;
+        self.ask_as(&endpoint, account, None, None, body).await
     }
 
     /// The service accounts.
     pub(crate) fn accounts(&self) -> &Accounts {
-        &self.accounts
+        self.endpoints.accounts()
+    }
+
+    /// Where requests go.
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     /// One account of several that is refused concerns its own mailboxes alone.
     fn of_account(&self, mut error: Error) -> Error {
         let own = error.kind == ErrorKind::Auth || error.code.starts_with("ews.signin.");
-        if own && self.accounts.count() > 1 && error.scope == Scope::Connection {
+        if own && self.accounts().count() > 1 && error.scope == Scope::Connection {
             error.scope = Scope::Calendar;
         }
         error
@@ -153,6 +166,7 @@ impl Client {
 
     async fn ask_as(
         &self,
+        endpoint: &Endpoint,
         account: usize,
         mailbox: Option<&Address>,
         affinity: Option<Affinity<'_>>,
@@ -163,7 +177,7 @@ impl Client {
         let document = soap::envelope(&acting, &body.xml).into_bytes();
         // Without a mailbox it is an operator's check.
         let insist = mailbox.is_none();
-        let door = self.accounts.door(account);
+        let door = endpoint.doors.door(account);
         let answer = match door.post(&self.http(), headers, document, insist).await {
             Ok(answer) => answer,
             Err(Failure::Http(failure)) => return Err(narrowed(failure, mailbox.is_some())),
@@ -212,7 +226,9 @@ impl Client {
             HeaderValue::from_static("identity"),
         );
         let document = soap::envelope(&self.acting(Some(mailbox)), &body.xml);
-        let door = self.accounts.door(self.accounts.of(mailbox));
+        let endpoint = self.endpoints.of(Some(mailbox)).await;
+        let endpoint = endpoint.map_err(|error| self.of_account(error))?;
+        let door = endpoint.doors.door(self.accounts().of(mailbox));
         let opened = door.open(headers, document).await;
         let answer = opened.map_err(|failure| match failure {
             Failure::Http(_) => no_stream(),
@@ -264,7 +280,7 @@ impl Client {
     /// Some servers send a second answer after a fault, which would then pass for the answer of the next
     /// request. The connections so far are given up.
     fn forget_connections(&self) {
-        self.accounts.forget_connections();
+        self.endpoints.forget_connections();
         if let Ok(fresh) = HttpClient::build(&self.settings.http, None, &self.context) {
             *self.http.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
@@ -376,7 +392,10 @@ impl Client {
         let got = reply.messages.len();
         let mut messages = reply.messages.into_iter();
         match (messages.next(), messages.next()) {
-            (Some(message), None) => self.checked(message, Scope::Calendar),
+            (Some(message), None) => {
+                let checked = self.checked(message, Scope::Calendar);
+                checked.inspect_err(|error| self.endpoints.learn(Some(mailbox), error))
+            }
             _ => Err(self.miscounted(body.operation, 1, got)),
         }
     }

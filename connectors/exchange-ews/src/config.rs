@@ -1,7 +1,7 @@
 //! The settings of a connection.
 
 use calbridge_core::connector::{Error, Result};
-use calbridge_core::http::HttpSettings;
+use calbridge_core::http::{HttpSettings, HumanDuration};
 use calbridge_core::secret::SecretRef;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,8 +12,15 @@ use url::Url;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The address of the EWS virtual directory, usually `https://HOST/EWS/Exchange.asmx`. Plain `http` is
-    /// accepted only to the machine itself.
-    pub url: Url,
+    /// accepted only to the machine itself. May be left out where `autodiscover` is set: each mailbox's server is looked
+    /// up then.
+    #[serde(default)]
+    pub url: Option<Url>,
+    /// How the servers of mailboxes are looked up. Needed without `url`, where mailboxes live at several addresses or
+    /// move between them. Together with `url` all requests go there, and what is looked up is whether a mailbox has moved
+    /// to Exchange Online, and which mailboxes belong together.
+    #[serde(default)]
+    pub autodiscover: Option<Autodiscover>,
     /// How the service account signs in.
     pub auth: Auth,
     /// Further service accounts beside `auth`, written as it. Each mailbox belongs to one of them all, always the same, so
@@ -49,6 +56,34 @@ pub struct Settings {
     /// Extra certificate authorities, proxy, TLS backend, timeouts, limits.
     #[serde(default)]
     pub http: HttpSettings,
+}
+
+/// How the servers of mailboxes are looked up (autodiscover). Only https is used, certificates are verified, and
+/// redirections are followed within these domains and hosts alone.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Autodiscover {
+    /// The mail domains whose mailboxes are looked up, for example `["kommune.example"]`; mailboxes of others are not.
+    /// Hosts below them (`autodiscover.kommune.example`, `mail.kommune.example`) get the service account's credentials, and
+    /// requests. The bare domain, usually a website's, is asked without credentials.
+    pub domains: Vec<String>,
+    /// Further hosts that get the account's credentials and requests, each `HOST` or `HOST:PORT`: servers with names
+    /// outside the mail domains, such as `ex01.kommune.local`. They are asked first.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Whether Exchange is also asked which mailboxes belong together (GroupingInformation), one request per mailbox.
+    /// Streams of notifications are led by the mailbox servers that Exchange names in its answers; this is for fronts that
+    /// take those names out.
+    #[serde(default)]
+    pub grouping: bool,
+    /// How long what was found counts before it is looked up again. Where nobody answers it counts longer, and a mailbox
+    /// whose requests fail is looked up sooner. Default `24 h`.
+    #[serde(default = "default_refresh")]
+    pub refresh: HumanDuration,
+}
+
+fn default_refresh() -> HumanDuration {
+    HumanDuration::from_secs(24 * 60 * 60)
 }
 
 /// How the service account signs in. The one way that is named is used, and never another one in its place.
@@ -165,20 +200,17 @@ impl Settings {
     /// # Errors
     /// `Config`.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.url.scheme() {
-            "https" => {}
-            "http" if is_loopback(&self.url) => {}
-            "http" => {
+        match (&self.url, &self.autodiscover) {
+            (Some(url), _) => check_url(url)?,
+            (None, Some(_)) => {}
+            (None, None) => {
                 return Err(Error::config(
-                    "`url`: credentials would cross the network in the clear; use https (plain http is accepted to the machine itself only)",
+                    "`url` is missing: the address of EWS, usually https://HOST/EWS/Exchange.asmx. Where mailboxes live at several addresses, set `autodiscover` instead",
                 ));
             }
-            _ => return Err(Error::config("`url`: https is needed")),
         }
-        if !self.url.username().is_empty() || self.url.password().is_some() {
-            return Err(Error::config(
-                "`url` holds credentials; they belong into `auth`, the password as a reference",
-            ));
+        if let Some(autodiscover) = &self.autodiscover {
+            crate::autodiscover::check(autodiscover, self.url.as_ref())?;
         }
         let mut names = Vec::new();
         for auth in self.accounts() {
@@ -204,6 +236,25 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+fn check_url(url: &Url) -> Result<()> {
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(url) => {}
+        "http" => {
+            return Err(Error::config(
+                "`url`: credentials would cross the network in the clear; use https (plain http is accepted to the machine itself only)",
+            ));
+        }
+        _ => return Err(Error::config("`url`: https is needed")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::config(
+            "`url` holds credentials; they belong into `auth`, the password as a reference",
+        ));
+    }
+    Ok(())
 }
 
 impl Auth {
@@ -416,6 +467,27 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("pasword"), "{error}");
+    }
+
+    #[test]
+    fn without_an_address_servers_are_looked_up() {
+        let of = |settings: serde_json::Value| {
+            let settings: Settings = serde_json::from_value(settings).unwrap();
+            settings.check().map_err(|error| error.to_string())
+        };
+        let look_up = json!({ "domains": ["kommune.example"], "hosts": ["ex01.kommune.local"] });
+        assert!(of(json!({ "auth": basic(), "autodiscover": look_up })).is_ok());
+        let both = json!({ "url": "https://x.example/", "auth": basic(), "autodiscover": look_up });
+        assert!(of(both).is_ok());
+        assert!(
+            of(json!({ "auth": basic() }))
+                .unwrap_err()
+                .contains("`url`")
+        );
+        let public = json!({ "auth": basic(), "autodiscover": { "domains": ["dk"] } });
+        assert!(of(public).unwrap_err().contains("`domains`"));
+        let url = json!({ "auth": basic(), "autodiscover": { "domains": ["x.dk"], "hosts": ["https://x.dk"] } });
+        assert!(of(url).unwrap_err().contains("`hosts`"));
     }
 
     #[test]

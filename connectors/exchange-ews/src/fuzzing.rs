@@ -128,3 +128,11 @@ pub fn offers(fields: &[u8]) {
         let _ = (offer.parameter("error"), format!("{offer:?}"));
     }
 }
+
+/// Reads what autodiscover says, by each of its protocols, and judges the hosts that it names.
+///
+/// # Panics
+/// If a host outside would be told credentials, or more is kept than is allowed.
+pub fn autodiscover(body: &[u8]) {
+    crate::autodiscover::read_any(body);
+}

@@ -68,10 +68,12 @@
 //!
 //! For times no subject, no body, no place and no attendee is asked for.
 
+mod autodiscover;
 mod bookmark;
 mod check;
 mod client;
 mod config;
+mod endpoints;
 mod error;
 mod feed;
 mod fetch;
@@ -104,7 +106,7 @@ use calbridge_core::connector::{
 };
 use calbridge_core::model::Field;
 
-pub use config::{Access, Auth, Notifications, Settings};
+pub use config::{Access, Auth, Autodiscover, Notifications, Settings};
 pub use source::Exchange;
 
 /// The connector `exchange-ews`.
@@ -171,6 +173,7 @@ mod tests {
         let properties = manifest.settings["properties"].as_object().unwrap().clone();
         for name in [
             "url",
+            "autodiscover",
             "auth",
             "more_accounts",
             "access",
@@ -182,7 +185,7 @@ mod tests {
         ] {
             assert!(properties[name]["description"].is_string(), "{name}");
         }
-        assert_eq!(properties.len(), 9);
+        assert_eq!(properties.len(), 10);
         let settings = manifest.settings.to_string();
         for kind in ["ntlm", "negotiate", "oauth", "basic", "bearer"] {
             assert!(

@@ -99,6 +99,10 @@ impl Inner {
         request: &ChangesRequest,
         known: Option<Bookmark>,
     ) -> Result<Walk> {
+        let endpoints = self.client.endpoints();
+        if let Some(place) = known.as_ref().and_then(|known| known.place.as_deref()) {
+            endpoints.recall(&request.calendar.address, place);
+        }
         let mut folder = None;
         if request.full {
             // From time to time it is seen to that the folder is still the calendar's.
@@ -213,6 +217,7 @@ impl Inner {
         let empty = page.changes.is_empty();
         let still = empty && walk.mark.state == next;
         walk.mark.state = next;
+        walk.mark.place = self.client.endpoints().place(&request.calendar.address);
         walk.pages += 1;
         walk.empty = if empty { walk.empty + 1 } else { 0 };
         walk.still = if still { walk.still + 1 } else { 0 };

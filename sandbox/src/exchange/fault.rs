@@ -90,6 +90,7 @@ pub const FAULT_KINDS: &[Kind] = &[
         "stream-error:CODE",
         "of a stream: after the first envelope one with this code and no ids, then the end",
     ),
+    Kind::new("redirect:URL", "of autodiscover: a 302 to this address"),
     Kind::new(
         "view-limit:N",
         "processed; a CalendarView silently holds N items at most",
@@ -124,6 +125,7 @@ pub(crate) enum EwsFault {
     Gather(Duration),
     Bom,
     StreamError(String),
+    Redirect(String),
 }
 
 /// Reads a kind; transport faults are `None`.
@@ -195,6 +197,12 @@ pub(crate) fn read(kind: &FaultKind) -> Result<Option<EwsFault>, FaultSpecError>
         "gather" => EwsFault::Gather(Duration::from_millis(number(None)?)),
         "bom" => EwsFault::Bom,
         "stream-error" => EwsFault::StreamError(code()?),
+        "redirect" => EwsFault::Redirect(
+            argument
+                .clone()
+                .filter(|url| !url.is_empty())
+                .ok_or(need("an address"))?,
+        ),
         _ => {
             return Err(FaultSpecError::UnknownKind {
                 kind: name.clone(),

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::access::Account;
+use super::autodiscover::Autodiscover;
 use super::fault;
 use super::item::{Appointment, Folder, FreeBusy, Item, NewItem, Sensitivity};
 use super::ledger::ExchangeCall;
@@ -152,6 +153,8 @@ impl ExchangeSandbox {
             profile: options.profile,
             faults: FaultPlan::default(),
             ledger: Ledger::default(),
+            autodiscover: Mutex::new(Autodiscover::of(options.profile)),
+            tls: options.server.tls.is_some(),
             keep_requests: options.keep_requests,
             require_anchor: options.require_anchor,
             skew: Mutex::new(SignedDuration::ZERO),
@@ -640,6 +643,10 @@ impl ExchangeSandbox {
     #[must_use]
     pub fn ledger(&self) -> Ledger<ExchangeCall> {
         self.service.ledger.clone()
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
     }
 
     pub(crate) fn store<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {

@@ -22,6 +22,10 @@ pub struct ExchangeCall {
     pub subscriptions: usize,
     /// Whether it was a Subscribe.
     pub(crate) subscribed: bool,
+    /// The Host header.
+    pub host: Option<String>,
+    /// The scheme of the Authorization header; none where there was no such header.
+    pub scheme: Option<String>,
     /// The client's User-Agent header.
     pub agent: Option<String>,
     /// The base shape and the additional properties that were asked for.

@@ -20,6 +20,7 @@
 //! ```
 
 mod access;
+mod autodiscover;
 pub mod fault;
 mod goid;
 mod handle;
@@ -42,6 +43,7 @@ mod xml;
 mod zone;
 
 pub use access::{Account, Impersonation, Right};
+pub use autodiscover::{Autodiscover, Direction};
 pub use fault::FAULT_KINDS;
 pub use handle::{ExchangeOptions, ExchangeSandbox, ItemHandle, Occurrence, StartError};
 pub use item::{Answer, Appointment, Attendee, Folder, FreeBusy, NewItem, Person, Sensitivity};

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use jiff::SignedDuration;
 
 use super::access::{self, Account, Context};
+use super::autodiscover::{self, Autodiscover};
 use super::fault::{self, EwsFault};
 use super::ledger::ExchangeCall;
 use super::notify::{self, Routing, server_name};
@@ -33,6 +34,9 @@ pub(crate) struct Service {
     pub(crate) profile: Profile,
     pub(crate) faults: FaultPlan,
     pub(crate) ledger: Ledger<ExchangeCall>,
+    pub(crate) autodiscover: Mutex<Autodiscover>,
+    /// Whether it is reached by https.
+    pub(crate) tls: bool,
     pub(crate) keep_requests: bool,
     pub(crate) require_anchor: bool,
     /// How far the Date header is off.
@@ -51,7 +55,12 @@ impl Service {
     }
 
     async fn respond(&self, request: Request) -> Reply {
+        if let Some(kind) = autodiscover::Kind::of(request.uri.path()) {
+            return self.discover(kind, request).await;
+        }
         let mut call = ExchangeCall {
+            host: request.header("host").map(str::to_owned),
+            scheme: autodiscover::scheme_of(&request),
             anchor: request.header("x-anchormailbox").map(str::to_owned),
             agent: request.header("user-agent").map(str::to_owned),
             connection: request.peer.connection,
@@ -268,7 +277,7 @@ impl Service {
         }
     }
 
-    fn record(
+    pub(crate) fn record(
         &self,
         request: &Request,
         operation: String,
@@ -330,7 +339,7 @@ impl Service {
     }
 
     /// Adds what every answer of Exchange has, with the server's idea of the time.
-    fn dated(&self, reply: Reply) -> Reply {
+    pub(crate) fn dated(&self, reply: Reply) -> Reply {
         let skew = *self.skew.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.store().clock.now();
         let now = now.checked_add(skew).unwrap_or(now);
@@ -347,7 +356,7 @@ impl Service {
 }
 
 /// Changes the head of an answer, if there is one.
-fn headed(reply: Reply, change: impl Fn(Response) -> Response) -> Reply {
+pub(crate) fn headed(reply: Reply, change: impl Fn(Response) -> Response) -> Reply {
     match reply {
         Reply::Http(response) => Reply::Http(change(response)),
         Reply::Twice(response) => Reply::Twice(change(response)),
@@ -584,6 +593,8 @@ mod tests {
             profile: Profile::Exchange2019,
             faults: FaultPlan::default(),
             ledger: Ledger::default(),
+            autodiscover: Mutex::default(),
+            tls: false,
             keep_requests: false,
             require_anchor: false,
             skew: Mutex::new(SignedDuration::ZERO),

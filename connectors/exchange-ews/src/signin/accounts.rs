@@ -1,12 +1,15 @@
 //! Several service accounts: which one a mailbox belongs to.
 
 use calbridge_core::connector::{Context, Result};
+use calbridge_core::http::HttpSettings;
 use calbridge_core::model::Address;
+use url::Url;
 
+use super::breaker::Breaker;
 use super::door::Door;
-use crate::config::Settings;
+use crate::config::{Auth, Settings};
 
-/// The way in of each account. There is always one.
+/// The accounts. There is always one.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     first: Entry,
@@ -17,26 +20,40 @@ pub(crate) struct Accounts {
 struct Entry {
     /// What tells it from the others.
     name: String,
-    door: Door,
+    auth: Auth,
+    breaker: Breaker,
+}
+
+/// The way in of each account at one address.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    first: Door,
+    more: Vec<Door>,
 }
 
 impl Accounts {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let entry = |auth: &Auth| Entry {
+            name: auth.name(),
+            auth: auth.clone(),
+            breaker: Breaker::default(),
+        };
+        Self {
+            first: entry(&settings.auth),
+            more: settings.more_accounts.iter().map(entry).collect(),
+        }
+    }
+
+    /// The ways in at an address. A secret that is refused at one address is tried at no other.
+    ///
     /// # Errors
     /// `Config`.
-    pub(crate) fn new(settings: &Settings, context: &Context) -> Result<Self> {
-        let entry = |auth: &crate::config::Auth| {
-            Ok(Entry {
-                name: auth.name(),
-                door: Door::new(settings, auth, context)?,
-            })
-        };
-        Ok(Self {
-            first: entry(&settings.auth)?,
-            more: settings
-                .more_accounts
-                .iter()
-                .map(entry)
-                .collect::<Result<_>>()?,
+    pub(crate) fn doors(&self, url: &Url, http: &HttpSettings, context: &Context) -> Result<Doors> {
+        let door =
+            |entry: &Entry| Door::new(url, http, &entry.auth, context, entry.breaker.beside());
+        Ok(Doors {
+            first: door(&self.first)?,
+            more: self.more.iter().map(door).collect::<Result<_>>()?,
         })
     }
 
@@ -58,17 +75,20 @@ impl Accounts {
             .max_by_key(|(_, weight)| *weight)
             .map_or(0, |(number, _)| number)
     }
+}
 
+impl Doors {
     /// The door of an account; that of the first where there is no such account.
     pub(crate) fn door(&self, number: usize) -> &Door {
-        let entry = number.checked_sub(1).and_then(|rest| self.more.get(rest));
-        &entry.unwrap_or(&self.first).door
+        let door = number.checked_sub(1).and_then(|rest| self.more.get(rest));
+        door.unwrap_or(&self.first)
     }
 
     /// Gives up all connections that are signed in.
     pub(crate) fn forget_connections(&self) {
-        for entry in self.all() {
-            entry.door.forget_connections();
+        self.first.forget_connections();
+        for door in &self.more {
+            door.forget_connections();
         }
     }
 }

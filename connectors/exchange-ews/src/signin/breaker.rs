@@ -5,15 +5,21 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::trouble::Trouble;
 
-/// The guard of one account.
+/// The guard of one account at one server.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     /// Whether the server let the account in the last time.
     proven: AtomicBool,
+    account: Arc<Account>,
+}
+
+/// What the account's guards at all servers share: the directory behind them counts refusals together.
+#[derive(Debug, Default)]
+struct Account {
     /// One at a time.
     door: tokio::sync::Mutex<()>,
     /// A fingerprint of what was refused. Its key lives in this process only.
@@ -41,21 +47,33 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Breaker {
+    /// The guard of the same account at another server, which has to let it in for itself.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            proven: AtomicBool::new(false),
+            account: Arc::clone(&self.account),
+        }
+    }
+
     /// Waits for a turn. `secret` stands for all that the server judges together: the user's name too.
     ///
     /// # Errors
     /// `RefusedBefore`.
     pub(crate) async fn pass(&self, secret: &[u8], turn: Turn) -> Result<Pass<'_>, Trouble> {
-        let fingerprint = self.key.hash_one(secret);
+        let account = &*self.account;
+        let fingerprint = account.key.hash_one(secret);
         let proven = || turn == Turn::Proving && self.proven.load(Ordering::Acquire);
         let door = if proven() {
             None
         } else {
-            let door = self.door.lock().await;
+            let door = account.door.lock().await;
             // Whoever came through meanwhile has proven it.
             (!proven()).then_some(door)
         };
-        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = *account
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if turn != Turn::Insisting && refused == Some(fingerprint) {
             return Err(Trouble::RefusedBefore);
         }
@@ -72,6 +90,7 @@ impl Pass<'_> {
     pub(crate) fn used(self, let_in: Option<bool>) {
         let mut refused = self
             .breaker
+            .account
             .refused
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -136,5 +155,19 @@ mod tests {
         let insisted = breaker.pass(b"old", Turn::Insisting).await.unwrap();
         insisted.used(Some(true));
         assert!(breaker.pass(b"old", Turn::Alone).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_one_server_refused_no_other_is_asked_for() {
+        let here = Breaker::default();
+        let there = here.beside();
+        let pass = here.pass(b"secret", Turn::Proving).await.unwrap();
+        pass.used(Some(true));
+        let first = there.pass(b"secret", Turn::Proving).await.unwrap();
+        first.used(Some(false));
+        assert_eq!(
+            here.pass(b"secret", Turn::Proving).await.unwrap_err(),
+            Trouble::RefusedBefore
+        );
     }
 }

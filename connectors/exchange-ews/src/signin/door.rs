@@ -16,7 +16,7 @@ use super::oauth::{Application, Token, Tokens};
 use super::trouble::Trouble;
 use super::windows::{Account, Failure, Windows, fields, offered};
 use crate::client::no_stream;
-use crate::config::{Auth, ChannelBinding, Settings};
+use crate::config::{Auth, ChannelBinding};
 use crate::signin::handshake::Mechanism;
 
 /// Sends requests as the service account.
@@ -41,8 +41,14 @@ enum Way {
 impl Door {
     /// # Errors
     /// `Config`.
-    pub(crate) fn new(settings: &Settings, auth: &Auth, context: &Context) -> Result<Self> {
-        let host = settings.url.host_str().unwrap_or_default();
+    pub(crate) fn new(
+        url: &Url,
+        http: &HttpSettings,
+        auth: &Auth,
+        context: &Context,
+        breaker: Breaker,
+    ) -> Result<Self> {
+        let host = url.host_str().unwrap_or_default();
         let windows = |mechanism, user: &str, password: &_, service: &Option<String>, binding| {
             Way::Windows(Windows::new(
                 Account {
@@ -52,15 +58,16 @@ impl Door {
                     service: service.clone().unwrap_or_else(|| host.to_owned()),
                     binding: binding == ChannelBinding::Auto,
                 },
-                settings.url.clone(),
-                settings.http.clone(),
+                url.clone(),
+                http.clone(),
                 context.clone(),
+                breaker.beside(),
             ))
         };
         let way = match auth {
             auth @ (Auth::Basic { .. } | Auth::Bearer { .. }) => Way::Header {
                 auth: auth.clone(),
-                breaker: Breaker::default(),
+                breaker,
             },
             Auth::Ntlm {
                 user,
@@ -97,13 +104,14 @@ impl Door {
                         .clone()
                         .unwrap_or_else(|| format!("https://{host}/.default")),
                 },
-                &settings.http,
+                http,
                 context.clone(),
+                breaker,
             )?),
         };
         Ok(Self {
-            url: settings.url.clone(),
-            http: settings.http.clone(),
+            url: url.clone(),
+            http: http.clone(),
             context: context.clone(),
             way,
         })

@@ -22,5 +22,5 @@ mod oauth;
 mod trouble;
 mod windows;
 
-pub(crate) use accounts::Accounts;
+pub(crate) use accounts::{Accounts, Doors};
 pub(crate) use windows::Failure;

@@ -82,12 +82,13 @@ impl Tokens {
         application: Application,
         http: &HttpSettings,
         context: Context,
+        breaker: Breaker,
     ) -> Result<Self> {
         Ok(Self {
             application,
             http: HttpClient::build(http, None, &context)?,
             context,
-            breaker: Breaker::default(),
+            breaker,
             kept: tokio::sync::Mutex::default(),
         })
     }

@@ -121,13 +121,19 @@ struct Request<'a> {
 }
 
 impl Windows {
-    pub(crate) fn new(account: Account, url: Url, http: HttpSettings, context: Context) -> Self {
+    pub(crate) fn new(
+        account: Account,
+        url: Url,
+        http: HttpSettings,
+        context: Context,
+        breaker: Breaker,
+    ) -> Self {
         Self {
             account,
             url,
             http,
             context,
-            breaker: Breaker::default(),
+            breaker,
             idle: Mutex::default(),
         }
     }

@@ -10,6 +10,7 @@
 )]
 
 pub mod script;
+pub mod town;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -219,8 +219,14 @@ async fn subscribe(
             .subscription
             .filter(|id| !id.is_empty())
             .ok_or_else(|| missing("a subscription"))?;
+        let endpoints = inner.client.endpoints();
         let server = facts.back_end.clone().or_else(|| facts.cookie.clone());
-        let server = server.unwrap_or_default();
+        let server = server.or_else(|| endpoints.group(&calendar.address));
+        let mut server = server.unwrap_or_default();
+        // Two sites may give their servers the same names.
+        if let Some(place) = endpoints.place(&calendar.address) {
+            server = format!("{place}|{server}");
+        }
         let accounts = inner.client.accounts();
         Ok(Subscription {
             id,
