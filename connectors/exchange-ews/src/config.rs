@@ -53,6 +53,15 @@ pub struct Settings {
     /// interval only.
     #[serde(default)]
     pub notifications: Notifications,
+    /// Whether calbridge may write into the calendars. `false` (default): it reads, and nothing else. `true`: the
+    /// connection can be the sink of a sync; the account needs the rights of an Editor on each calendar, which
+    /// impersonation brings along. Meetings with others are never written, and nobody is mailed. Needs `home_zone`.
+    #[serde(default)]
+    pub writable: bool,
+    /// How many minutes before an appointment that calbridge made Outlook reminds of it. Default: not at all.
+    #[serde(default)]
+    #[schemars(range(max = 40320))]
+    pub reminder_minutes: Option<u32>,
     /// Extra certificate authorities, proxy, TLS backend, timeouts, limits.
     #[serde(default)]
     pub http: HttpSettings,
@@ -233,6 +242,14 @@ impl Settings {
             return Err(Error::config(
                 "`home_zone` is not the name of a time zone; write an IANA name such as `Europe/Copenhagen`",
             ));
+        }
+        if self.writable && self.home_zone.is_none() {
+            return Err(Error::config(
+                "`writable` needs `home_zone`, the zone in which whole days are written; for example `Europe/Copenhagen`",
+            ));
+        }
+        if self.reminder_minutes.is_some_and(|minutes| minutes > 40_320) {
+            return Err(Error::config("`reminder_minutes`: at most 40320, four weeks"));
         }
         Ok(())
     }

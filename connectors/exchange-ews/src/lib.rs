@@ -1,4 +1,4 @@
-//! On-prem Exchange (2013 SP1 to Subscription Edition) over EWS: a calendar source.
+//! On-prem Exchange (2013 SP1 to Subscription Edition) over EWS: a calendar source, and a sink where writing is allowed.
 //!
 //! # The system
 //!
@@ -91,6 +91,7 @@ mod request;
 mod response;
 mod series;
 mod signin;
+mod sink;
 mod soap;
 mod source;
 mod walk;
@@ -102,9 +103,9 @@ mod zones;
 use std::sync::Arc;
 
 use calbridge_core::connector::{
-    Capabilities, Connection, Connector, Context, Result, SourceCapabilities,
+    Capabilities, Connection, Connector, Context, ExternalIds, InventoryBounds, Result, Sharing,
+    SinkCapabilities, SourceCapabilities,
 };
-use calbridge_core::model::Field;
 
 pub use config::{Access, Auth, Autodiscover, Notifications, Settings};
 pub use source::Exchange;
@@ -121,11 +122,16 @@ impl Connector for ExchangeEws {
     type Settings = Settings;
 
     fn capabilities() -> Capabilities {
-        capabilities(10, Notifications::default())
+        capabilities(10, 20, Notifications::default(), true)
     }
 
     fn capabilities_with(settings: &Settings) -> Capabilities {
-        capabilities(settings.max_in_flight, settings.notifications)
+        capabilities(
+            settings.max_in_flight,
+            settings.batch,
+            settings.notifications,
+            settings.writable,
+        )
     }
 
     fn open(settings: Settings, context: Context) -> Result<Arc<dyn Connection>> {
@@ -133,7 +139,12 @@ impl Connector for ExchangeEws {
     }
 }
 
-fn capabilities(max_in_flight: usize, notifications: Notifications) -> Capabilities {
+fn capabilities(
+    max_in_flight: usize,
+    batch: usize,
+    notifications: Notifications,
+    writable: bool,
+) -> Capabilities {
     Capabilities {
         roster: false,
         source: Some(SourceCapabilities {
@@ -141,20 +152,26 @@ fn capabilities(max_in_flight: usize, notifications: Notifications) -> Capabilit
             deletions: true,
             watch: notifications != Notifications::Off,
             own_write_delay_ms: 0,
-            fields: [
-                Field::Time,
-                Field::ShowAs,
-                Field::Subject,
-                Field::Location,
-                Field::Body,
-                Field::Private,
-                Field::Categories,
-            ]
-            .into_iter()
-            .collect(),
+            fields: sink::fields(),
             max_in_flight,
         }),
-        sink: None,
+        sink: writable.then(|| SinkCapabilities {
+            conditional_write: true,
+            idempotent_upsert: true,
+            inventory: Some(InventoryBounds::Overlaps),
+            probe: true,
+            sharing: Sharing::Shared,
+            external_ids: ExternalIds::Chosen {
+                separator: "/".to_owned(),
+                zone: "UTC".to_owned(),
+                format: "%Y%m%dT%H%M%SZ".to_owned(),
+            },
+            wall_clock: None,
+            fields: sink::fields(),
+            max_batch: batch,
+            max_in_flight,
+            own_write_delay_ms: 0,
+        }),
     }
 }
 
@@ -169,7 +186,7 @@ mod tests {
             .unwrap()
             .manifest();
         assert!(manifest.capabilities.source.is_some());
-        assert!(manifest.capabilities.sink.is_none());
+        assert!(manifest.capabilities.sink.is_some());
         let properties = manifest.settings["properties"].as_object().unwrap().clone();
         for name in [
             "url",
@@ -181,11 +198,13 @@ mod tests {
             "batch",
             "home_zone",
             "notifications",
+            "writable",
+            "reminder_minutes",
             "http",
         ] {
             assert!(properties[name]["description"].is_string(), "{name}");
         }
-        assert_eq!(properties.len(), 10);
+        assert_eq!(properties.len(), 12);
         let settings = manifest.settings.to_string();
         for kind in ["ntlm", "negotiate", "oauth", "basic", "bearer"] {
             assert!(
@@ -205,5 +224,7 @@ mod tests {
         let entry = calbridge_core::connector::find("exchange-ews").unwrap();
         let capabilities = entry.capabilities(&settings).unwrap();
         assert_eq!(capabilities.source.unwrap().max_in_flight, 3);
+        // It reads, and nothing else, until somebody says otherwise.
+        assert!(capabilities.sink.is_none());
     }
 }

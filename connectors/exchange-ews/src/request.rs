@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use calbridge_core::model::{Field, FieldSet, Window};
 
+use crate::sink::mark;
 use crate::soap::escape;
 
 /// The most changes that one SyncFolderItems may return (EWS `MaxSyncChangesReturnedType`).
@@ -36,7 +37,7 @@ pub(crate) enum FolderTarget {
 }
 
 impl FolderTarget {
-    fn xml(&self) -> String {
+    pub(crate) fn xml(&self) -> String {
         match self {
             Self::Primary { mailbox: None } => {
                 r#"<t:DistinguishedFolderId Id="calendar"/>"#.to_owned()
@@ -59,6 +60,8 @@ impl FolderTarget {
 pub(crate) struct Properties {
     uris: Vec<&'static str>,
     object_id: bool,
+    /// Our own properties.
+    marks: bool,
 }
 
 impl Properties {
@@ -88,6 +91,7 @@ impl Properties {
         Self {
             uris,
             object_id: false,
+            marks: false,
         }
     }
 
@@ -126,7 +130,32 @@ impl Properties {
         all
     }
 
-    fn shape(&self) -> String {
+    /// For records of a sink: also whether they are anybody's meeting, and what was left on them.
+    pub(crate) fn record(fields: &FieldSet) -> Self {
+        let mut all = Self::details(fields);
+        all.uris.extend([
+            "calendar:IsMeeting",
+            "calendar:AppointmentState",
+            "calendar:MyResponseType",
+        ]);
+        all.marks = true;
+        all
+    }
+
+    /// For records that are looked for: what tells which is which.
+    pub(crate) fn found() -> Self {
+        Self {
+            uris: vec![
+                "item:ItemClass",
+                "calendar:UID",
+                "calendar:CalendarItemType",
+            ],
+            object_id: true,
+            marks: true,
+        }
+    }
+
+    pub(crate) fn shape(&self) -> String {
         let mut xml = String::from("<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape>");
         if self.uris.contains(&"item:Body") {
             xml.push_str("<t:BodyType>Text</t:BodyType>");
@@ -137,9 +166,12 @@ impl Properties {
         }
         if self.object_id {
             // CleanGlobalObjectId (MS-OXOCAL, PidLidCleanGlobalObjectId).
-            xml.push_str(
-                r#"<t:ExtendedFieldURI DistinguishedPropertySetId="Meeting" PropertyId="35" PropertyType="Binary"/>"#,
-            );
+            xml.push_str(mark::OBJECT_ID_PATH);
+        }
+        if self.marks {
+            for name in [mark::RECORD, mark::ATTEMPT, mark::MARK] {
+                xml.push_str(&mark::path(name));
+            }
         }
         xml.push_str("</t:AdditionalProperties></m:ItemShape>");
         xml

@@ -98,6 +98,8 @@ pub(crate) struct Folder {
     pub(crate) id: String,
     /// `EffectiveRights/Read`.
     pub(crate) may_read: Option<bool>,
+    /// `EffectiveRights/CreateContents`.
+    pub(crate) may_create: Option<bool>,
 }
 
 /// What happened to an item, by SyncFolderItems.
@@ -184,6 +186,22 @@ pub(crate) struct Item {
     pub(crate) bad: Option<&'static str>,
     /// The folder it lies in.
     pub(crate) folder: Option<String>,
+    /// `IsMeeting`: somebody else takes part.
+    pub(crate) meeting: Option<bool>,
+    /// `AppointmentState`: 1 a meeting, 2 received, 4 cancelled.
+    pub(crate) state: Option<u32>,
+    /// `MyResponseType`.
+    pub(crate) answer: Option<String>,
+    /// What our sink left on it.
+    pub(crate) marks: Marks,
+}
+
+/// The values of our own properties.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) record: Option<String>,
+    pub(crate) attempt: Option<String>,
+    pub(crate) mark: Option<String>,
 }
 
 /// An entry of `ModifiedOccurrences`.
@@ -320,9 +338,12 @@ fn folder(pull: &mut Pull<'_>) -> Result<Folder, WireError> {
         match open.name.as_str() {
             "FolderId" => folder.id = open.attribute("Id").unwrap_or_default().to_owned(),
             "EffectiveRights" => pull.children::<WireError>(|pull, open| {
-                if open.name == "Read" {
-                    folder.may_read = Some(boolean(&trimmed(pull)?, "EffectiveRights")?);
-                }
+                let right = match open.name.as_str() {
+                    "Read" => &mut folder.may_read,
+                    "CreateContents" => &mut folder.may_create,
+                    _ => return Ok(()),
+                };
+                *right = Some(boolean(&trimmed(pull)?, "EffectiveRights")?);
                 Ok(())
             })?,
             _ => {}

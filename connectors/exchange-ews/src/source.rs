@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use calbridge_core::connector::{
-    CalendarSource, ChangeFeed, ChangesRequest, CheckReport, CheckScope, Connection, Context,
-    Error, ErrorKind, HintFeed, Result, Scope,
+    CalendarSink, CalendarSource, ChangeFeed, ChangesRequest, CheckReport, CheckScope, Connection,
+    Context, Error, ErrorKind, HintFeed, Result, Scope,
 };
 use calbridge_core::model::{CalendarRef, Event, FieldSet, ItemRef};
 
@@ -16,6 +16,7 @@ use crate::config::{Access, Notifications, Settings};
 use crate::feed::Feed;
 use crate::pending::Pending;
 use crate::request::FolderTarget;
+use crate::sink::Desk;
 use crate::watch::{Tempo, Watch};
 use crate::zones::Zones;
 
@@ -50,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) pending: Pending,
     /// Times and sizes of watches.
     pub(crate) tempo: Tempo,
+    /// What writing remembers.
+    pub(crate) desk: Desk,
 }
 
 impl Inner {
@@ -120,6 +123,7 @@ impl Exchange {
                 pending: Pending::default(),
                 client: Client::new(settings, context)?,
                 tempo,
+                desk: Desk::default(),
             }),
         })
     }
@@ -133,6 +137,10 @@ impl Connection for Exchange {
 
     fn source(&self) -> Option<&dyn CalendarSource> {
         Some(self)
+    }
+
+    fn sink(&self) -> Option<&dyn CalendarSink> {
+        self.inner.client.settings().writable.then_some(self)
     }
 }
 

@@ -107,6 +107,8 @@ pub(crate) struct Context<'a> {
     pub(crate) acting: Option<usize>,
     /// The zone of the TimeZoneContext.
     pub(crate) zone: TimeZone,
+    /// Codes for single items of a batch, counted from 1, which are not processed.
+    pub(crate) refused: Vec<(String, usize)>,
 }
 
 /// The address inside t:ExchangeImpersonation, and how it was named.
@@ -175,6 +177,12 @@ pub(crate) fn context_zone(header: Option<&Element>) -> Result<TimeZone, EwsErro
 }
 
 impl Context<'_> {
+    /// Whether an item of a batch, counted from 0, is to be refused.
+    pub(crate) fn refuse(&self, at: usize) -> Result<(), EwsError> {
+        let refused = self.refused.iter().find(|(_, place)| *place == at + 1);
+        refused.map_or(Ok(()), |(code, _)| Err(EwsError::of(code)))
+    }
+
     /// Whether the caller may read (or write) a mailbox's items.
     pub(crate) fn check(&self, mailbox: usize, write: bool) -> Result<(), EwsError> {
         if self.acting == Some(mailbox) {

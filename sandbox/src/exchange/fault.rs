@@ -37,6 +37,14 @@ pub const FAULT_KINDS: &[Kind] = &[
         "processed; this code for item N of the batch, from 1",
     ),
     Kind::new(
+        "item-refused:CODE/N",
+        "this code for item N of the batch, which is not processed; the others are",
+    ),
+    Kind::new(
+        "touched",
+        "before processing somebody else saves every item that the request names",
+    ),
+    Kind::new(
         "batch-stop:N",
         "processed; after N items ErrorBatchProcessingStopped warnings",
     ),
@@ -107,6 +115,8 @@ pub(crate) enum EwsFault {
     Fault(String),
     Error(String),
     ItemError(String, usize),
+    ItemRefused(String, usize),
+    Touched,
     BatchStop(usize),
     Unauthorized,
     Malformed,
@@ -159,18 +169,14 @@ pub(crate) fn read(kind: &FaultKind) -> Result<Option<EwsFault>, FaultSpecError>
         "fault" => EwsFault::Fault(code()?),
         "error" => EwsFault::Error(code()?),
         "item-error" => {
-            let text = code()?;
-            let (code, place) = text.split_once('/').ok_or(need("CODE/N"))?;
-            EwsFault::ItemError(
-                code.to_owned(),
-                place
-                    .trim()
-                    .parse()
-                    .ok()
-                    .filter(|n| *n > 0)
-                    .ok_or(need("CODE/N"))?,
-            )
+            let (code, place) = place(&code()?).ok_or(need("CODE/N"))?;
+            EwsFault::ItemError(code, place)
         }
+        "item-refused" => {
+            let (code, place) = place(&code()?).ok_or(need("CODE/N"))?;
+            EwsFault::ItemRefused(code, place)
+        }
+        "touched" => EwsFault::Touched,
         "batch-stop" => EwsFault::BatchStop(size(None)?),
         "unauthorized" => EwsFault::Unauthorized,
         "malformed" => EwsFault::Malformed,
@@ -210,6 +216,13 @@ pub(crate) fn read(kind: &FaultKind) -> Result<Option<EwsFault>, FaultSpecError>
             });
         }
     }))
+}
+
+/// A code and the place of an item, from 1.
+fn place(text: &str) -> Option<(String, usize)> {
+    let (code, place) = text.split_once('/')?;
+    let place = place.trim().parse().ok().filter(|n| *n > 0)?;
+    Some((code.to_owned(), place))
 }
 
 fn busy(code: &str, back_off: u64) -> EwsError {

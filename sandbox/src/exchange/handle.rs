@@ -358,6 +358,17 @@ impl ExchangeSandbox {
         })
     }
 
+    /// How many items a mailbox holds at most; clients that want to put in more are told ErrorQuotaExceeded.
+    ///
+    /// # Errors
+    /// There is no such mailbox.
+    pub fn set_quota(&self, address: &str, items: Option<usize>) -> Result<(), StoreError> {
+        self.store(|store| {
+            store.mailbox_at(address)?.1.quota = items;
+            Ok(())
+        })
+    }
+
     /// Changes an item's content. A series keeps its rule and its exceptions; its times change with [`Self::reschedule`].
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use super::access::{self, Account, Context};
 use super::autodiscover::{self, Autodiscover};
 use super::fault::{self, EwsFault};
+use super::ids::{ItemKey, read_item_id};
 use super::ledger::ExchangeCall;
 use super::notify::{self, Routing, server_name};
 use super::ops;
@@ -152,7 +153,8 @@ impl Service {
                 return reply;
             }
         }
-        let outcome = parsed.and_then(|parsed| self.execute(account, request, &parsed, call));
+        let outcome =
+            parsed.and_then(|parsed| self.execute(account, request, &parsed, faults, call));
         match outcome {
             Ok(Outcome::Stream(stream)) => {
                 call.codes = vec!["NoError".to_owned()];
@@ -188,6 +190,7 @@ impl Service {
         account: &Account,
         request: &Request,
         parsed: &Parsed,
+        faults: &[EwsFault],
         call: &mut ExchangeCall,
     ) -> Result<Outcome, EwsError> {
         let header = parsed.header.as_ref();
@@ -207,12 +210,20 @@ impl Service {
             self.check_anchor(&store, acting, call.anchor.as_deref())?;
         }
         let zone = access::context_zone(header)?;
+        if faults.contains(&EwsFault::Touched) {
+            touch(&mut store, &parsed.operation);
+        }
+        let refused = faults.iter().filter_map(|fault| match fault {
+            EwsFault::ItemRefused(code, place) => Some((code.clone(), *place)),
+            _ => None,
+        });
         let mut context = Context {
             store: &mut store,
             profile: self.profile,
             account,
             acting,
             zone,
+            refused: refused.collect(),
         };
         if let Some(outcome) = notify::run(&mut context, &routing, &parsed.operation) {
             return Ok(outcome);
@@ -365,6 +376,21 @@ pub(crate) fn headed(reply: Reply, change: impl Fn(Response) -> Response) -> Rep
             bytes,
         },
         other => other,
+    }
+}
+
+/// Saves every item that a request names, as somebody else would who was quicker.
+fn touch(store: &mut Store, element: &Element) {
+    let named = element.get("Id").filter(|_| element.local() == "ItemId");
+    match named.and_then(read_item_id) {
+        Some(ItemKey::Item(number) | ItemKey::Occurrence(number, _)) => {
+            let _ = store.update(number, |_| Ok(()));
+        }
+        None => {
+            for child in &element.children {
+                touch(store, child);
+            }
+        }
     }
 }
 

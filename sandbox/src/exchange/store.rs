@@ -62,6 +62,8 @@ pub(crate) struct Mailbox {
     pub(crate) folders: BTreeMap<Folder, FolderState>,
     /// Items that a hard delete took, for undelete.
     pub(crate) dumpster: Vec<Item>,
+    /// How many items clients can fill it with.
+    pub(crate) quota: Option<usize>,
 }
 
 /// A folder's contents as a change log sees them.
@@ -164,6 +166,7 @@ impl Store {
             epoch: self.database,
             folders,
             dumpster: Vec::new(),
+            quota: None,
         });
         Ok(self.mailboxes.len() - 1)
     }
@@ -201,6 +204,15 @@ impl Store {
 
     pub(crate) fn item(&self, number: u64) -> Result<&Item, StoreError> {
         self.items.get(&number).ok_or(StoreError::NoItem)
+    }
+
+    /// Whether a client can put nothing more into a mailbox.
+    pub(crate) fn is_full(&self, mailbox: usize) -> bool {
+        let owner = self.mailboxes.get(mailbox);
+        owner.is_some_and(|owner| {
+            let held = owner.folders.values().map(|state| state.live.len());
+            owner.quota.is_some_and(|quota| held.sum::<usize>() >= quota)
+        })
     }
 
     /// Items of a folder, oldest first.

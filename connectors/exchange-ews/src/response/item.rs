@@ -5,6 +5,7 @@ use super::values::{boolean_if_any, time, time_if_any, trimmed, wall_clock_if_an
 use super::zone::definition;
 use super::{Exception, FreeBusy, Item, ItemType, WireTime};
 use crate::error::WireError;
+use crate::sink::mark;
 use crate::xml::{Open, Pull};
 
 pub(super) fn take_id(open: &Open, item: &mut Item) {
@@ -54,6 +55,11 @@ pub(super) fn field(pull: &mut Pull<'_>, open: &Open, item: &mut Item) -> Result
         "EndWallClock" => item.end_wall = wall_clock_if_any(pull, "EndWallClock")?,
         "IsAllDayEvent" => item.all_day = boolean_if_any(pull, "IsAllDayEvent")?,
         "IsCancelled" => item.cancelled = boolean_if_any(pull, "IsCancelled")?,
+        "IsMeeting" => item.meeting = boolean_if_any(pull, "IsMeeting")?,
+        "AppointmentState" => item.state = trimmed(pull)?.parse().ok(),
+        "MyResponseType" => {
+            item.answer = Some(trimmed(pull)?).filter(|answer| !answer.is_empty());
+        }
         "Location" => item.location = Some(pull.text()?),
         "LegacyFreeBusyStatus" => {
             item.free_busy = match trimmed(pull)?.as_str() {
@@ -132,27 +138,58 @@ pub(super) fn exception(pull: &mut Pull<'_>) -> Result<Exception, WireError> {
 }
 
 pub(super) fn extended(pull: &mut Pull<'_>, item: &mut Item) -> Result<(), WireError> {
-    let mut is_object_id = false;
+    let mut property = None;
     let mut value = None;
     pull.children::<WireError>(|pull, open| {
         match open.name.as_str() {
-            "ExtendedFieldURI" => {
-                let set = open.attribute("DistinguishedPropertySetId") == Some("Meeting")
-                    || open.attribute("PropertySetId").is_some_and(|set| {
-                        set.eq_ignore_ascii_case("6ed8da90-450b-101b-98da-00aa003f1305")
-                    });
-                let id = open.attribute("PropertyId");
-                is_object_id = set && matches!(id, Some("35" | "0x23" | "0x0023"));
-            }
-            "Value" => value = Some(trimmed(pull)?),
+            "ExtendedFieldURI" => property = Property::of(open),
+            "Value" => value = Some(pull.text()?),
             _ => {}
         }
         Ok(())
     })?;
-    if is_object_id {
-        item.object_id = value.filter(|value| !value.is_empty());
+    let value = value.filter(|value| !value.trim().is_empty());
+    match property {
+        Some(Property::ObjectId) => item.object_id = value.map(|value| value.trim().to_owned()),
+        Some(Property::Record) => item.marks.record = value,
+        Some(Property::Attempt) => item.marks.attempt = value,
+        Some(Property::Mark) => item.marks.mark = value,
+        None => {}
     }
     Ok(())
+}
+
+/// The extended properties that are asked for.
+enum Property {
+    /// `PidLidCleanGlobalObjectId`.
+    ObjectId,
+    Record,
+    Attempt,
+    Mark,
+}
+
+impl Property {
+    fn of(open: &Open) -> Option<Self> {
+        let is_set = |id: &str| {
+            open.attribute("PropertySetId")
+                .is_some_and(|set| set.eq_ignore_ascii_case(id))
+        };
+        if open.attribute("DistinguishedPropertySetId") == Some("Meeting")
+            || is_set("6ed8da90-450b-101b-98da-00aa003f1305")
+        {
+            let id = open.attribute("PropertyId");
+            return matches!(id, Some("35" | "0x23" | "0x0023")).then_some(Self::ObjectId);
+        }
+        if !is_set(mark::PROPERTY_SET) {
+            return None;
+        }
+        match open.attribute("PropertyName")? {
+            mark::RECORD => Some(Self::Record),
+            mark::ATTEMPT => Some(Self::Attempt),
+            mark::MARK => Some(Self::Mark),
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn strings(pull: &mut Pull<'_>) -> Result<Vec<String>, WireError> {

@@ -9,6 +9,7 @@
     clippy::panic
 )]
 
+pub mod desk;
 pub mod script;
 pub mod town;
 

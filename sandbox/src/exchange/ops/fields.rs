@@ -22,6 +22,8 @@ pub(super) struct Draft {
     pub(super) uid: Option<String>,
     /// A new rule, or its removal.
     pub(super) series: Option<Option<SeriesRule>>,
+    /// The zone before the request named another one without naming times.
+    left: Option<TimeZone>,
 }
 
 impl Draft {
@@ -41,6 +43,7 @@ impl Draft {
             wall: context.clone(),
             uid: None,
             series: None,
+            left: None,
         }
     }
 
@@ -57,6 +60,15 @@ impl Draft {
     /// The content, with all-day times rounded outward to midnights of the zone.
     pub(super) fn finish(self) -> Result<Appointment, EwsError> {
         let mut appointment = self.appointment;
+        if let Some(left) = &self.left
+            && (appointment.start, appointment.end) == (self.began.0, self.began.1)
+        {
+            // Times that are not named keep what their clock shows, in the new zone.
+            let rules = appointment.start_zone.rules().clone();
+            let moved = |at: Timestamp| to_instant(left.to_datetime(at), &rules).unwrap_or(at);
+            appointment.start = moved(appointment.start);
+            appointment.end = moved(appointment.end);
+        }
         if appointment.end < appointment.start {
             return Err(EwsError::of("ErrorCalendarEndDateIsEarlierThanStartDate"));
         }
@@ -141,7 +153,10 @@ pub(super) fn set(draft: &mut Draft, field: &Element, creating: bool) -> Result<
                 content.end_zone = zone;
             } else {
                 draft.wall = zone.rules().clone();
-                content.start_zone = zone;
+                let before = std::mem::replace(&mut content.start_zone, zone);
+                if !creating {
+                    draft.left.get_or_insert(before.rules().clone());
+                }
             }
         }
         "RequiredAttendees" => content.required = attendees(field),

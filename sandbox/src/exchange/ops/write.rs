@@ -44,7 +44,13 @@ pub(super) fn create_item(context: &mut Context<'_>, request: &Element) -> Outco
         .unwrap_or_default();
     let messages: Vec<Element> = items
         .iter()
-        .map(|item| message("CreateItem", create(context, request, item)))
+        .enumerate()
+        .map(|(at, item)| {
+            let made = context
+                .refuse(at)
+                .and_then(|()| create(context, request, item));
+            message("CreateItem", made)
+        })
         .collect();
     Outcome::Answer(answer("CreateItem", messages))
 }
@@ -87,6 +93,12 @@ fn create(
         return Err(EwsError::new(
             "ErrorCannotCreateCalendarItemInNonCalendarFolder",
             "A calendar item can be created in a calendar folder only.",
+        ));
+    }
+    if context.store.is_full(mailbox) {
+        return Err(EwsError::new(
+            "ErrorQuotaExceeded",
+            "The mailbox has exceeded its quota.",
         ));
     }
     let mut draft = Draft::new(context.store.clock.now(), &context.zone);
@@ -138,7 +150,13 @@ pub(super) fn update_item(context: &mut Context<'_>, request: &Element) -> Outco
         .unwrap_or_default();
     let messages: Vec<Element> = changes
         .iter()
-        .map(|change| message("UpdateItem", update(context, change, resolution)))
+        .enumerate()
+        .map(|(at, change)| {
+            let changed = context
+                .refuse(at)
+                .and_then(|()| update(context, change, resolution));
+            message("UpdateItem", changed)
+        })
         .collect();
     Outcome::Answer(answer("UpdateItem", messages))
 }
@@ -285,9 +303,15 @@ pub(super) fn delete_item(context: &mut Context<'_>, request: &Element) -> Outco
         .unwrap_or_default();
     let messages: Vec<Element> = ids
         .iter()
-        .map(|id| match delete(context, id, to_trash) {
-            Ok(()) => success("DeleteItem", []),
-            Err(error) => failure("DeleteItem", &error),
+        .enumerate()
+        .map(|(at, id)| {
+            let deleted = context
+                .refuse(at)
+                .and_then(|()| delete(context, id, to_trash));
+            match deleted {
+                Ok(()) => success("DeleteItem", []),
+                Err(error) => failure("DeleteItem", &error),
+            }
         })
         .collect();
     Outcome::Answer(answer("DeleteItem", messages))

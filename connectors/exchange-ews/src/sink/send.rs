@@ -1,0 +1,117 @@
+//! Carries out one kind of request for many items: in batches, item by item answered.
+
+use calbridge_core::connector::{ApplyReport, Error, ErrorKind, Receipt, Scope};
+use calbridge_core::model::CalendarRef;
+
+use super::verdict::{is_about_content, may_be_done};
+use crate::error::DEFAULT_BACK_OFF;
+use crate::request::Body;
+use crate::response::Item;
+use crate::source::Inner;
+
+/// The code of a message that was not worked on because the ones before it took too long.
+const STOPPED: &str = "ErrorBatchProcessingStopped";
+/// How often a server may put off everything that it is asked for.
+const PATIENCE: usize = 3;
+
+/// What became of one item of a request.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// Done; with the item as the answer names it.
+    Done(Option<Box<Item>>),
+    /// Refused, with the item's own error.
+    Failed(Error),
+    /// Sent, and nobody knows.
+    Unknown,
+    /// Not sent: something is wrong with the calendar or the connection.
+    NotSent,
+}
+
+/// Sends `entries` in requests of at most `most`, and answers one fate per entry, in order, with the receipt of the call
+/// that carried it. What holds up the rest stands in the report. A request that is refused as a whole for what it holds
+/// is cut in half until the entry that is to blame stands alone.
+pub(crate) async fn send(
+    inner: &Inner,
+    calendar: &CalendarRef,
+    report: &mut ApplyReport,
+    most: usize,
+    entries: &[String],
+    body: impl Fn(&[String]) -> Body,
+) -> Vec<(Fate, Option<usize>)> {
+    let mut fates: Vec<(Fate, Option<usize>)> = Vec::with_capacity(entries.len());
+    let mut size = most.max(1);
+    let mut put_offs = 0;
+    while fates.len() < entries.len() {
+        let rest = entries.get(fates.len()..).unwrap_or_default();
+        if report.trouble.is_some() {
+            fates.extend(rest.iter().map(|_| (Fate::NotSent, None)));
+            break;
+        }
+        let part = rest.get(..size.min(rest.len())).unwrap_or(rest);
+        let request = body(part);
+        let operation = request.operation;
+        let started = inner.client.now();
+        let answer = inner.client.call(&calendar.address, &request).await;
+        let receipt = Receipt {
+            operation: operation.to_owned(),
+            reference: None,
+            started,
+            ended: inner.client.now(),
+            events: part.len(),
+            error: answer.as_ref().err().cloned(),
+        };
+        report.receipts.push(receipt);
+        let at = Some(report.receipts.len() - 1);
+        match answer {
+            Ok(reply) if reply.messages.len() != part.len() => {
+                // Which answer is whose cannot be told.
+                let got = reply.messages.len();
+                report.trouble = Some(inner.client.miscounted(operation, part.len(), got));
+                fates.extend(part.iter().map(|_| (Fate::Unknown, at)));
+            }
+            Ok(reply) => {
+                let before = fates.len();
+                for message in reply.messages {
+                    if message.code == STOPPED {
+                        break;
+                    }
+                    let fate = match inner.client.checked(message, Scope::Item) {
+                        Ok(message) => Fate::Done(message.items.into_iter().next().map(Box::new)),
+                        Err(error) => Fate::Failed(error),
+                    };
+                    fates.push((fate, at));
+                }
+                if fates.len() - before < part.len() {
+                    size = (part.len() / 2).max(1);
+                }
+                if fates.len() == before {
+                    put_offs += 1;
+                    if put_offs >= PATIENCE {
+                        report.trouble = Some(put_off());
+                    }
+                }
+            }
+            Err(error) if may_be_done(&error) => {
+                report.trouble = Some(error);
+                fates.extend(part.iter().map(|_| (Fate::Unknown, at)));
+            }
+            Err(error) if is_about_content(&error) && part.len() > 1 => size = part.len() / 2,
+            Err(mut error) if is_about_content(&error) => {
+                error.scope = Scope::Item;
+                fates.push((Fate::Failed(error), at));
+            }
+            Err(error) => report.trouble = Some(error),
+        }
+    }
+    fates
+}
+
+fn put_off() -> Error {
+    Error::new(
+        ErrorKind::Throttled,
+        Scope::Calendar,
+        "ews.ErrorBatchProcessingStopped",
+        "Exchange stops working on even small requests for this mailbox; it is tried again later",
+    )
+    .retry_after(DEFAULT_BACK_OFF)
+}
