@@ -17,6 +17,10 @@ use crate::request::Body;
 use crate::response::{self, Class, Message};
 use crate::signin::{Accounts, Failure};
 use crate::soap::{self, Acting, Envelope, Fault, ServerVersion};
+use crate::throttle::{self, Load, Purse, Throttle};
+
+/// The code of a budget that is spent.
+const BUSY: &str = "ews.ErrorServerBusy";
 
 /// An answer that is no fault.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub(crate) struct Exchanged {
     pub(crate) reply: Result<Reply>,
     /// Whether the server let the account in.
     pub(crate) signed_in: bool,
+    /// What it says about how busy the server is.
+    load: Load,
 }
 
 /// Sends requests.
@@ -62,6 +68,7 @@ pub(crate) struct Client {
     context: Context,
     http: Mutex<HttpClient>,
     endpoints: Endpoints,
+    throttle: Throttle,
 }
 
 impl Client {
@@ -71,6 +78,7 @@ impl Client {
         let http = HttpClient::build(&settings.http, None, &context)?;
         let endpoints = Endpoints::new(&settings, &context)?;
         Ok(Self {
+            throttle: Throttle::new(settings.max_in_flight),
             settings,
             context,
             http: Mutex::new(http),
@@ -128,12 +136,42 @@ impl Client {
         };
         let endpoint = self.endpoints.of(mailbox).await;
         let endpoint = endpoint.map_err(|error| self.of_account(error))?;
-        let mut exchanged = self
-            .ask_as(&endpoint, account, mailbox, affinity, body)
-            .await
-            .map_err(learn)?;
-        exchanged.reply = exchanged.reply.map_err(learn);
-        Ok(exchanged)
+        let host = endpoint.url.host_str().unwrap_or_default();
+        let purse = match (mailbox, self.charged()) {
+            (None, _) => Purse::Nobodys,
+            (Some(mailbox), Charged::Mailbox) => Purse::Mailbox(mailbox.folded()),
+            (Some(_), Charged::Account) => Purse::Account(account),
+        };
+        let mut tries = 0;
+        loop {
+            let turn = self.throttle.turn(host, &purse).await;
+            let asked = self
+                .ask_as(&endpoint, account, mailbox, affinity, body)
+                .await;
+            let load = match &asked {
+                Ok(exchanged) => exchanged.load,
+                Err(error) => load(error, None),
+            };
+            turn.report(load);
+            drop(turn);
+            if let Some(wait) = throttle::wait_before_again(load, tries) {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {
+                        tries += 1;
+                        continue;
+                    }
+                    () = self.stopped() => {}
+                }
+            }
+            let mut exchanged = asked.map_err(learn)?;
+            exchanged.reply = exchanged.reply.map_err(learn);
+            return Ok(exchanged);
+        }
+    }
+
+    /// How many requests are let through at once.
+    pub(crate) fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     /// As [`exchange`](Self::exchange) without a mailbox, in the name of the account with this number.
@@ -186,6 +224,7 @@ impl Client {
                     facts: ServerFacts::default(),
                     reply: Err(error),
                     signed_in: false,
+                    load: Load::Fine,
                 });
             }
             Err(Failure::Error(error)) => return Err(error),
@@ -296,12 +335,14 @@ impl Client {
         let status = answer.status.as_u16();
         let signed_in = !matches!(status, 401 | 403 | 407);
         let charged = self.charged();
-        let told = retry_after(answer);
+        let mut told = retry_after(answer);
         // Faults come with 500 by the SOAP rules, with 200 from some servers.
         if !(answer.status.is_success() || answer.status.is_server_error()) {
+            let error = from_status(status, told, charged);
             return Exchanged {
                 facts,
-                reply: Err(from_status(status, told, charged)),
+                load: load(&error, told),
+                reply: Err(error),
                 signed_in,
             };
         }
@@ -319,6 +360,7 @@ impl Client {
                     Err(mut fault) => {
                         self.forget_connections();
                         fault.back_off_ms = fault.back_off_ms.or(millis(told));
+                        told = fault.back_off_ms.map(Duration::from_millis);
                         // A gateway may put its own trouble into SOAP.
                         if fault.is_bare() && matches!(status, 502..=504) {
                             Err(from_status(status, told, charged))
@@ -344,10 +386,15 @@ impl Client {
                 Err(self.unusable(&error, operation))
             }
         };
+        let load = match &reply {
+            Ok(reply) => load_of_messages(&reply.messages),
+            Err(error) => load(error, told),
+        };
         Exchanged {
             facts,
             reply,
             signed_in,
+            load,
         }
     }
 
@@ -491,6 +538,31 @@ fn narrowed(failure: HttpFailure, of_mailbox: bool) -> Error {
         error.scope = Scope::Calendar;
     }
     error
+}
+
+/// What an error says about how busy the server is; `told`: how long to wait, in the server's words.
+fn load(error: &Error, told: Option<Duration>) -> Load {
+    match (error.kind, error.scope) {
+        (ErrorKind::Throttled, _) if error.code == BUSY => Load::BudgetSpent(told),
+        (ErrorKind::Throttled, _) if error.code.starts_with("ews.http.") => Load::ServerBusy(told),
+        (ErrorKind::Transient, Scope::Connection) => Load::Unreachable,
+        _ => Load::Fine,
+    }
+}
+
+/// A server may also be busy message by message. Where some of them were worked on, the rest is for whoever asked.
+fn load_of_messages(messages: &[Message]) -> Load {
+    let busy = |message: &Message| {
+        let wrapped = message.inner.as_deref() == Some("ErrorServerBusy");
+        message.class == Class::Error
+            && (message.code == "ErrorServerBusy"
+                || message.code == "ErrorInternalServerError" && wrapped)
+    };
+    if !messages.is_empty() && messages.iter().all(busy) {
+        let told = messages.iter().filter_map(|message| message.back_off_ms);
+        return Load::BudgetSpent(told.max().map(Duration::from_millis));
+    }
+    Load::Fine
 }
 
 fn of_fault(operation: &'static str, fault: &Fault, charged: Charged) -> Error {

@@ -33,12 +33,14 @@ pub struct Settings {
     /// each mailbox has granted the account at least Reviewer rights on its calendar.
     #[serde(default)]
     pub access: Access,
-    /// How many mailboxes are read at once. Exchange's own limit is 27 requests per mailbox; what a server
-    /// bears altogether is for its administrator to say. Default 10.
+    /// How many mailboxes are read at once, and how many requests one server gets at once: two of them at most for
+    /// one mailbox. A server that is busy gets fewer by itself, and one more again for each minute without trouble.
+    /// Exchange's own limit is 27 requests per mailbox; what a server bears altogether is for its administrator to
+    /// say. Default 10.
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1, max = 100))]
     pub max_in_flight: usize,
-    /// How many items are asked for in one request of details. Halved after a timeout, down to 5. Default 20.
+    /// How many items are asked for in one request of details. Halved for a mailbox after a timeout, down to 5. Default 20.
     #[serde(default = "default_batch")]
     #[schemars(range(min = 1, max = 100))]
     pub batch: usize,

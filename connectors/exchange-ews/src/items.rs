@@ -1,7 +1,5 @@
 //! Reading folders and single items.
 
-use std::sync::atomic::Ordering;
-
 use calbridge_core::connector::{Error, ErrorKind, Result, Scope};
 use calbridge_core::model::CalendarRef;
 
@@ -136,7 +134,11 @@ impl Inner {
         properties: &Properties,
         results: &mut Vec<Result<Item>>,
     ) -> Result<()> {
-        let mut batch = self.batch.load(Ordering::Relaxed).max(1);
+        let most = self.client.settings().batch;
+        let mailbox = &calendar.address;
+        let throttle = self.client.throttle();
+        let keep = |batch: usize| throttle.set_batch(mailbox, batch, most);
+        let mut batch = throttle.batch(mailbox, most);
         let (mut slow, mut alone) = (0, 0);
         while results.len() < ids.len() {
             let rest = ids.get(results.len()..).unwrap_or_default();
@@ -157,17 +159,15 @@ impl Inner {
                     }
                 }
                 Ok(()) => {
-                    let most = self.client.settings().batch;
                     batch = batch.max(SMALLEST_BATCH.min(most));
-                    self.batch.store((batch + 1).min(most), Ordering::Relaxed);
+                    keep(batch + 1);
                 }
                 Err(mut error) if is_slow(&error) && slow < SLOW_BATCHES => {
                     slow += 1;
                     if part.len() > 1 {
                         // Down to the one that is to blame.
                         batch = smaller(part.len()).unwrap_or(part.len() / 2);
-                        self.batch
-                            .store(batch.max(SMALLEST_BATCH), Ordering::Relaxed);
+                        keep(batch.max(SMALLEST_BATCH));
                     } else if alone < SLOW_ITEMS {
                         alone += 1;
                         error.scope = Scope::Item;
@@ -182,13 +182,13 @@ impl Inner {
                         && let Some(less) = smaller(batch)
                     {
                         // Next time. Asking again now would only prolong the wait.
-                        self.batch.store(less, Ordering::Relaxed);
+                        keep(less);
                     }
                     if error.code != "http.too-large" || part.len() < 2 {
                         return Err(error);
                     }
                     batch = part.len() / 2;
-                    self.batch.store(batch, Ordering::Relaxed);
+                    keep(batch);
                 }
             }
         }

@@ -94,6 +94,7 @@ mod signin;
 mod sink;
 mod soap;
 mod source;
+mod throttle;
 mod walk;
 mod watch;
 mod window;

@@ -1,7 +1,7 @@
 //! The connection and its readable side.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -41,8 +41,6 @@ pub struct Exchange {
 pub(crate) struct Inner {
     pub(crate) client: Client,
     pub(crate) zones: Zones,
-    /// How many items the next GetItem asks for.
-    pub(crate) batch: AtomicUsize,
     /// What any calendar of this server has shown.
     expands: AtomicU8,
     /// Per calendar, the fields that its last feed was asked for: a single read asks for no more.
@@ -117,7 +115,6 @@ impl Exchange {
         Ok(Self {
             inner: Arc::new(Inner {
                 zones: Zones::new(settings.home_zone.as_deref()),
-                batch: AtomicUsize::new(settings.batch),
                 expands: AtomicU8::new(0),
                 fields: Mutex::default(),
                 pending: Pending::default(),

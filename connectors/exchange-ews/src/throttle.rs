@@ -183,7 +183,7 @@ fn grow(limit: &mut usize, most: usize, clean_since: &mut Option<Instant>, now: 
 
 fn cut(host: &mut Host, begun: Instant, now: Instant) {
     host.clean_since = None;
-    if host.cut.is_none_or(|cut| cut <= begun) {
+    if host.cut.is_none_or(|cut| cut < begun) {
         host.limit = (host.limit / 2).max(1);
         host.cut = Some(now);
     }

@@ -161,6 +161,7 @@ async fn https_with_a_company_ca() {
             connection,
             secrets,
             exchange: bench.exchange,
+            shutdown: bench.shutdown,
         };
         let report = check(&bench, &[ANNA]).await;
         assert!(report.passed(), "{backend}: {report:?}");

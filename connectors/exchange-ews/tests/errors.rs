@@ -47,7 +47,7 @@ async fn busy_in_four_shapes() {
             ("busy-fault:297749", 297_749),
             ("busy-items:5000", 5_000),
             ("busy-503:7", 7_000),
-            ("busy-wrapped:1234", 1_234),
+            ("busy-wrapped:12340", 12_340),
         ] {
             let error = under(&format!("{operation}={kind}")).await;
             assert_eq!(error.kind, ErrorKind::Throttled, "{operation} {kind}");
@@ -325,10 +325,8 @@ async fn web_pages_and_statuses_in_place_of_soap() {
         let bench = bench().await;
         let code = calbridge_core::http::StatusCode::from_u16(status).unwrap();
         let fault = TransportFault::Status(code);
-        bench
-            .exchange
-            .inject(Fault::once(FaultKind::from(fault)))
-            .unwrap();
+        let always = Fault::always(FaultKind::from(fault));
+        bench.exchange.inject(always).unwrap();
         let error = bench.read(request(ANNA, winter())).await.unwrap_err();
         assert_eq!(error.kind, kind, "{status}: {error}");
         assert_eq!(error.code, format!("ews.http.{status}"));

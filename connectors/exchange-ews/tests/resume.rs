@@ -33,7 +33,7 @@ async fn a_first_walk_that_is_throttled_again_and_again_comes_to_its_end() {
         for busy in [3, 4] {
             bench
                 .exchange
-                .inject_spec(&format!("SyncFolderItems#{busy}=busy-fault:5000"))
+                .inject_spec(&format!("SyncFolderItems#{busy}=busy-503:7"))
                 .unwrap();
         }
         // As the core asks after a first feed that failed: it stored no cursor.
@@ -76,7 +76,7 @@ async fn a_walk_from_a_cursor_has_checkpoints_that_stand_for_what_is_still_to_be
         bench.exchange.ledger().clear();
         bench
             .exchange
-            .inject_spec("SyncFolderItems#3=busy-fault:5000;FindItem=busy-503:7")
+            .inject_spec("SyncFolderItems#3=busy-503:7;FindItem=busy-503:7")
             .unwrap();
         let (broken, error) = read_some(bench.connection.as_ref(), next.clone()).await;
         assert_eq!(error.unwrap().kind, ErrorKind::Throttled, "{profile:?}");

@@ -376,7 +376,7 @@ async fn answers_of_the_first_leg_that_are_no_401_are_what_they_are() {
         let bench = bench("ntlm", SignIn::windows()).await;
         bench
             .exchange
-            .inject_spec(&format!("*=status:{status}"))
+            .inject_spec(&format!("**all=status:{status}"))
             .unwrap();
         let error = error(&bench).await;
         assert_eq!(error.kind, kind, "{status}: {error}");

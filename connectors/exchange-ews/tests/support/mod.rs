@@ -33,6 +33,7 @@ use jiff::civil::{Date, DateTime, Weekday, date};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 pub const ANNA: &str = "anna@kommune.example";
 pub const BO: &str = "bo@kommune.example";
@@ -59,6 +60,8 @@ pub struct Bench {
     pub exchange: ExchangeSandbox,
     pub connection: Arc<dyn Connection>,
     pub secrets: Arc<Secrets>,
+    /// Cancelled when the program is to stop.
+    pub shutdown: CancellationToken,
 }
 
 pub fn settings(url: &str) -> Value {
@@ -70,6 +73,13 @@ pub fn settings(url: &str) -> Value {
 }
 
 pub fn open(settings: Value) -> Result<(Arc<dyn Connection>, Arc<Secrets>)> {
+    open_until(settings, CancellationToken::new())
+}
+
+fn open_until(
+    settings: Value,
+    shutdown: CancellationToken,
+) -> Result<(Arc<dyn Connection>, Arc<Secrets>)> {
     let secrets = Arc::new(Secrets(std::sync::Mutex::new(BTreeMap::from([
         ("env:EXCHANGE".to_owned(), "sandbox".to_owned()),
         ("env:TOKEN".to_owned(), "a.b.c".to_owned()),
@@ -78,7 +88,7 @@ pub fn open(settings: Value) -> Result<(Arc<dyn Connection>, Arc<Secrets>)> {
         connection: "exchange".into(),
         clock: Arc::new(FixedClock::new(at("2026-11-20T08:00:00Z"))),
         secrets: Arc::clone(&secrets) as Arc<dyn SecretResolver>,
-        shutdown: tokio_util::sync::CancellationToken::new(),
+        shutdown,
     };
     // Through the registry, as the program does.
     let entry = calbridge_core::connector::find(ExchangeEws::ID).expect("registered");
@@ -107,11 +117,13 @@ impl Bench {
         exchange.add_room("Lokale 3", ROOM).unwrap();
         let mut settings = settings(&exchange.url());
         adjust(&mut settings);
-        let (connection, secrets) = open(settings).unwrap();
+        let shutdown = CancellationToken::new();
+        let (connection, secrets) = open_until(settings, shutdown.clone()).unwrap();
         Self {
             exchange,
             connection,
             secrets,
+            shutdown,
         }
     }
 
