@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::access::Account;
 use super::autodiscover::Autodiscover;
+use super::budget::{Budgets, ThrottlingPolicy};
 use super::fault;
 use super::item::{Appointment, Folder, FreeBusy, Item, NewItem, Sensitivity};
 use super::ledger::ExchangeCall;
@@ -152,6 +153,7 @@ impl ExchangeSandbox {
             front: windows::Front::new(options.sign_in),
             profile: options.profile,
             faults: FaultPlan::default(),
+            budgets: Budgets::default(),
             ledger: Ledger::default(),
             autodiscover: Mutex::new(Autodiscover::of(options.profile)),
             tls: options.server.tls.is_some(),
@@ -322,6 +324,17 @@ impl ExchangeSandbox {
     #[must_use]
     pub fn watched(&self) -> (usize, usize) {
         self.store(|store| store.notifier.counts())
+    }
+
+    /// What each mailbox is allowed from now on.
+    pub fn set_throttling_policy(&self, policy: ThrottlingPolicy) {
+        self.service.budgets.set(policy);
+    }
+
+    /// The most requests at once so far: on behalf of one mailbox, and in all.
+    #[must_use]
+    pub fn most_at_once(&self, address: &str) -> (usize, usize) {
+        self.service.budgets.most(address)
     }
 
     /// Makes every SyncState of a mailbox invalid, as a restore or a repair of its database does.

@@ -21,6 +21,7 @@
 
 mod access;
 mod autodiscover;
+mod budget;
 pub mod fault;
 mod goid;
 mod handle;
@@ -44,6 +45,7 @@ mod zone;
 
 pub use access::{Account, Impersonation, Right};
 pub use autodiscover::{Autodiscover, Direction};
+pub use budget::ThrottlingPolicy;
 pub use fault::FAULT_KINDS;
 pub use handle::{ExchangeOptions, ExchangeSandbox, ItemHandle, Occurrence, StartError};
 pub use item::{Answer, Appointment, Attendee, Folder, FreeBusy, NewItem, Person, Sensitivity};

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use super::access::{self, Account, Context};
 use super::autodiscover::{self, Autodiscover};
+use super::budget::Budgets;
 use super::fault::{self, EwsFault};
 use super::ids::{ItemKey, read_item_id};
 use super::ledger::ExchangeCall;
@@ -34,6 +35,7 @@ pub(crate) struct Service {
     pub(crate) front: windows::Front,
     pub(crate) profile: Profile,
     pub(crate) faults: FaultPlan,
+    pub(crate) budgets: Budgets,
     pub(crate) ledger: Ledger<ExchangeCall>,
     pub(crate) autodiscover: Mutex<Autodiscover>,
     /// Whether it is reached by https.
@@ -82,9 +84,22 @@ impl Service {
             .iter()
             .filter_map(|kind| fault::read(kind).ok().flatten())
             .collect();
-        let reply = match before(&kinds).await {
-            Some(reply) => reply,
-            None => self.answer(&request, parsed, &kinds, &faults, &mut call),
+        let charged = parsed
+            .as_ref()
+            .ok()
+            .and_then(|parsed| access::impersonated(parsed.header.as_ref()))
+            .map(|(_, name)| name.to_owned());
+        let charged = charged.unwrap_or_default();
+        // A refused request is not worked on, and not signed in either: that costs the server nothing.
+        let reply = match self.budgets.spend(&charged) {
+            Err(error) => {
+                call.codes = vec![error.code.clone()];
+                soap::fault_reply(self.profile, &error, true)
+            }
+            Ok(_spent) => match before(&kinds).await {
+                Some(reply) => reply,
+                None => self.answer(&request, parsed, &kinds, &faults, &mut call),
+            },
         };
         let reply = self.routed(reply, &call);
         self.record(&request, operation, mailboxes, call, &reply);
@@ -217,6 +232,10 @@ impl Service {
             EwsFault::ItemRefused(code, place) => Some((code.clone(), *place)),
             _ => None,
         });
+        let refused_starts = faults.iter().filter_map(|fault| match fault {
+            EwsFault::StartRefused(at) => Some(*at),
+            _ => None,
+        });
         let mut context = Context {
             store: &mut store,
             profile: self.profile,
@@ -224,6 +243,7 @@ impl Service {
             acting,
             zone,
             refused: refused.collect(),
+            refused_starts: refused_starts.collect(),
         };
         if let Some(outcome) = notify::run(&mut context, &routing, &parsed.operation) {
             return Ok(outcome);
@@ -619,6 +639,7 @@ mod tests {
             profile: Profile::Exchange2019,
             faults: FaultPlan::default(),
             ledger: Ledger::default(),
+            budgets: Budgets::default(),
             autodiscover: Mutex::default(),
             tls: false,
             keep_requests: false,
