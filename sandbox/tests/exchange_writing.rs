@@ -272,3 +272,90 @@ async fn wrong_writes_are_refused() {
         Some((jiff::civil::date(2026, 3, 6), jiff::civil::date(2026, 3, 7)))
     );
 }
+
+#[tokio::test]
+async fn a_zone_without_times_moves_them_and_with_times_does_not() {
+    let exchange = start(ExchangeOptions::default()).await;
+    let client = Client::new(&exchange, ANNA);
+    let created = create(&client, SINGLE).await;
+    let id = item_id(&created);
+    let zone = set(
+        "calendar:StartTimeZone",
+        "<t:StartTimeZone Id=\"GMT Standard Time\"/>",
+    );
+    let start_of = || {
+        exchange.occurrences(
+            ANNA,
+            "2026-03-01T00:00:00Z".parse().unwrap(),
+            "2026-04-01T00:00:00Z".parse().unwrap(),
+        )[0]
+        .start
+        .to_string()
+    };
+    assert_eq!(start_of(), "2026-03-06T12:00:00Z");
+    let alone = update(&client, "AlwaysOverwrite", &id, &zone).await;
+    assert_eq!(alone.codes(), ["NoError"], "{}", alone.text);
+    assert_eq!(start_of(), "2026-03-06T13:00:00Z", "13:00 in London now");
+    let back = set(
+        "calendar:StartTimeZone",
+        "<t:StartTimeZone Id=\"Romance Standard Time\"/>",
+    ) + &set("calendar:Start", "<t:Start>2026-03-06T08:00:00Z</t:Start>")
+        + &set("calendar:End", "<t:End>2026-03-06T09:00:00Z</t:End>");
+    let both = update(&client, "AlwaysOverwrite", &id, &back).await;
+    assert_eq!(both.codes(), ["NoError"], "{}", both.text);
+    assert_eq!(start_of(), "2026-03-06T08:00:00Z");
+}
+
+#[tokio::test]
+async fn single_items_of_a_batch_can_be_refused_and_mailboxes_be_full() {
+    let exchange = start(ExchangeOptions::default()).await;
+    let client = Client::new(&exchange, ANNA);
+    let three = |hour: u32| {
+        let item = format!(
+            "{}</t:CalendarItem><t:CalendarItem>",
+            SINGLE.replace("2026-03-06T13", &format!("2026-03-06T{hour:02}"))
+        );
+        format!("{item}{item}{SINGLE}")
+    };
+    exchange
+        .inject_spec("CreateItem#1=item-refused:ErrorMessageSizeExceeded/2")
+        .unwrap();
+    exchange
+        .inject_spec("CreateItem#2=start-refused:2026-03-06T11:00:00Z")
+        .unwrap();
+    let refused = create(&client, &three(13)).await;
+    assert_eq!(
+        refused.codes(),
+        ["NoError", "ErrorMessageSizeExceeded", "NoError"]
+    );
+    let refused = create(&client, &three(12)).await;
+    assert_eq!(
+        refused.codes(),
+        [
+            "ErrorInvalidPropertySet",
+            "ErrorInvalidPropertySet",
+            "NoError"
+        ]
+    );
+    exchange.set_quota(ANNA, Some(4)).unwrap();
+    let full = create(&client, &three(13)).await;
+    assert_eq!(
+        full.codes(),
+        ["NoError", "ErrorQuotaExceeded", "ErrorQuotaExceeded"]
+    );
+    exchange.set_quota(ANNA, None).unwrap();
+    assert_eq!(create(&client, SINGLE).await.codes(), ["NoError"]);
+}
+
+#[tokio::test]
+async fn somebody_else_can_be_quicker() {
+    let exchange = start(ExchangeOptions::default()).await;
+    let client = Client::new(&exchange, ANNA);
+    let id = item_id(&create(&client, SINGLE).await);
+    exchange.inject_spec("UpdateItem#1=touched").unwrap();
+    let subject = set("item:Subject", "<t:Subject>Another</t:Subject>");
+    let codes = update(&client, "NeverOverwrite", &id, &subject)
+        .await
+        .codes();
+    assert_eq!(codes, ["ErrorIrresolvableConflict"]);
+}

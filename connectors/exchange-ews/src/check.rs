@@ -9,6 +9,7 @@ use crate::client::Exchanged;
 use crate::config::Access;
 use crate::items::no_right;
 use crate::request::{self, FolderTarget};
+use crate::sink::verdict::no_write_right;
 use crate::source::Inner;
 
 /// From this difference on a finding is made of it, in milliseconds.
@@ -227,5 +228,24 @@ async fn check_calendar(inner: &Inner, calendar: &CalendarRef, report: &mut Chec
             Severity::Unknown,
             "The server does not tell the rights on the calendar.".to_owned(),
         ),
+    }
+    if inner.client.settings().writable {
+        match folder.may_create {
+            Some(true) => find(
+                "write-right",
+                Severity::Passed,
+                "The calendar may be written.".to_owned(),
+            ),
+            Some(false) => find(
+                "write-right",
+                Severity::Failed,
+                no_write_right().to_string(),
+            ),
+            None => find(
+                "write-right",
+                Severity::Unknown,
+                "The server does not tell whether the calendar may be written.".to_owned(),
+            ),
+        }
     }
 }

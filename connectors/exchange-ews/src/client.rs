@@ -154,7 +154,9 @@ impl Client {
             };
             turn.report(load);
             drop(turn);
-            if let Some(wait) = throttle::wait_before_again(load, tries) {
+            // A gateway's word is no proof that nothing was made.
+            let again = body.operation != "CreateItem" || !matches!(load, Load::ServerBusy(_));
+            if let Some(wait) = throttle::wait_before_again(load, tries).filter(|_| again) {
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {
                         tries += 1;

@@ -413,8 +413,10 @@ mod tests {
             get_events("JwBle=", "AQAA="),
             get_streaming_events(["JwBle=", "JwBlf="], 29),
         ];
+        bodies.extend(crate::sink::every_kind_of_request());
         for fields in &fields {
             bodies.extend([
+                get_items(&ids, &Properties::record(fields)),
                 calendar_view("AQMkFolder=", &Properties::view(fields), window),
                 page("AQMkFolder=", &Properties::listing(fields), 1000),
                 get_items(&ids, &Properties::details(fields)),

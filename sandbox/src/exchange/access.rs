@@ -109,6 +109,8 @@ pub(crate) struct Context<'a> {
     pub(crate) zone: TimeZone,
     /// Codes for single items of a batch, counted from 1, which are not processed.
     pub(crate) refused: Vec<(String, usize)>,
+    /// New items that start then are not made.
+    pub(crate) refused_starts: Vec<jiff::Timestamp>,
 }
 
 /// The address inside t:ExchangeImpersonation, and how it was named.

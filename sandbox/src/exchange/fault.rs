@@ -41,6 +41,10 @@ pub const FAULT_KINDS: &[Kind] = &[
         "this code for item N of the batch, which is not processed; the others are",
     ),
     Kind::new(
+        "start-refused:INSTANT",
+        "ErrorInvalidPropertySet for every new item that starts then; the others are processed",
+    ),
+    Kind::new(
         "touched",
         "before processing somebody else saves every item that the request names",
     ),
@@ -116,6 +120,7 @@ pub(crate) enum EwsFault {
     Error(String),
     ItemError(String, usize),
     ItemRefused(String, usize),
+    StartRefused(jiff::Timestamp),
     Touched,
     BatchStop(usize),
     Unauthorized,
@@ -175,6 +180,10 @@ pub(crate) fn read(kind: &FaultKind) -> Result<Option<EwsFault>, FaultSpecError>
         "item-refused" => {
             let (code, place) = place(&code()?).ok_or(need("CODE/N"))?;
             EwsFault::ItemRefused(code, place)
+        }
+        "start-refused" => {
+            let instant = argument.as_deref().and_then(|text| text.parse().ok());
+            EwsFault::StartRefused(instant.ok_or(need("an instant"))?)
         }
         "touched" => EwsFault::Touched,
         "batch-stop" => EwsFault::BatchStop(size(None)?),
@@ -454,6 +463,7 @@ mod tests {
                 .replace("LEVELS", "5")
                 .replace("BYTES", "5")
                 .replace("NAME", "Subject")
+                .replace("INSTANT", "2026-12-01T08:00:00Z")
                 .replace(":N", ":5")
                 .replace("/N", "/5");
             assert!(read(&text.parse().unwrap()).unwrap().is_some(), "{text}");

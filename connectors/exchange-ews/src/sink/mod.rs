@@ -46,7 +46,9 @@ use self::known::{Held, Records};
 use self::render::Render;
 use self::verdict::no_write_right;
 use crate::error::WireError;
-use crate::request::{self};
+use crate::request;
+#[cfg(test)]
+use crate::request::FolderTarget;
 use crate::response::Item;
 use crate::source::{Exchange, Inner};
 
@@ -208,4 +210,93 @@ fn is_about_folder(error: &Error) -> bool {
             | "ews.ErrorNonExistentMailbox"
             | "ews.ErrorInvalidIdMalformed"
     )
+}
+
+/// Every kind of request that writes or looks for what was written, with everything that a record can hold.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn every_kind_of_request() -> Vec<request::Body> {
+    use calbridge_core::model::{Content, EventKey, EventTime, ShowAs, Window};
+    use jiff::civil::date;
+
+    let render = |reminder| Render {
+        home: TimeZone::get("Europe/Copenhagen").unwrap(),
+        reminder,
+    };
+    let at = |text: &str| text.parse().unwrap();
+    let hours = EventTime::timed(
+        at("2026-12-07T08:00:00.5Z"),
+        at("2026-12-07T09:00:00Z"),
+        None,
+    );
+    let full = |text: &str| Content {
+        time: hours.clone().unwrap(),
+        show_as: Some(ShowAs::Away),
+        subject: Some(text.to_owned()),
+        location: Some(text.to_owned()),
+        body: Some(format!("{text}\r\n{text}")),
+        private: Some(true),
+        categories: Some(vec![text.to_owned(), "Red".to_owned()]),
+    };
+    let plain = Content {
+        time: EventTime::all_day(date(2026, 12, 7), date(2026, 12, 9)).unwrap(),
+        show_as: None,
+        subject: None,
+        location: None,
+        body: None,
+        private: None,
+        categories: None,
+    };
+    let empty = Content {
+        private: Some(false),
+        show_as: Some(ShowAs::Elsewhere),
+        categories: Some(Vec::new()),
+        ..full("")
+    };
+    let hostile = full("<&>\"'\u{0}\u{b}\u{fffe}]]>");
+    let mark = mark::Mark {
+        id: "one@x <&>\u{fffe}".to_owned(),
+        key: EventKey::new("one@x", None).ok(),
+    };
+    let token = AttemptToken("attempt".to_owned());
+    let contents = [full("Møde"), plain, empty, hostile];
+    let (mut items, mut changes) = (Vec::new(), Vec::new());
+    for (n, content) in contents.iter().enumerate() {
+        let render = render((n == 0).then_some(15));
+        items.push(render.new_item(&mark, &token, content).unwrap());
+        for (current, series) in [
+            (None, None),
+            (contents.first(), None),
+            (contents.get(1), None),
+            (contents.get(1), Some(Some(&TimeZone::UTC))),
+        ] {
+            let updates = render.updates(current, content, series).unwrap();
+            let attempt = render::set_property(mark::ATTEMPT, "digest");
+            changes.push(body::change("AAMkA=", Some("DwAA="), &(updates + &attempt)));
+        }
+    }
+    let ids = [
+        body::item_id("AAMkA=", Some("DwAA=")),
+        body::item_id("AAMkB=", None),
+    ];
+    let window = Window::new(at("2026-12-01T00:00:00Z"), at("2027-03-01T00:00:00Z")).unwrap();
+    let terms = [
+        Term::Property(mark::RECORD, mark::digest("one@x")),
+        Term::Uid("one@x".to_owned()),
+    ];
+    let mut bodies = vec![body::update_items(&changes), body::delete_items(&ids)];
+    for folder in [
+        FolderTarget::Id("AQMkFolder=".to_owned()),
+        FolderTarget::Primary {
+            mailbox: Some("anna@kommune.example".to_owned()),
+        },
+    ] {
+        bodies.extend([
+            body::create_items(&folder, &items),
+            body::find(&folder, &terms),
+            body::find(&folder, terms.get(..1).unwrap()),
+            body::own_records(&folder, window, 1000),
+        ]);
+    }
+    bodies
 }

@@ -11,6 +11,8 @@ use crate::source::Inner;
 
 /// The code of a message that was not worked on because the ones before it took too long.
 const STOPPED: &str = "ErrorBatchProcessingStopped";
+/// So many entries that fail alone one after the other mean that it is not the entries.
+const MOST_ALONE: usize = 3;
 /// How often a server may put off everything that it is asked for.
 const PATIENCE: usize = 3;
 
@@ -39,8 +41,12 @@ pub(crate) async fn send(
     body: impl Fn(&[String]) -> Body,
 ) -> Vec<(Fate, Option<usize>)> {
     let mut fates: Vec<(Fate, Option<usize>)> = Vec::with_capacity(entries.len());
-    let mut size = most.max(1);
+    let throttle = inner.client.throttle();
+    let keep = |size: usize| throttle.set_batch(&calendar.address, size.max(1), most);
+    let mut size = throttle.batch(&calendar.address, most);
     let mut put_offs = 0;
+    // Entries that failed alone since anything was answered, and why the last of them did.
+    let (mut alone, mut answered, mut last) = (0, false, None);
     while fates.len() < entries.len() {
         let rest = entries.get(fates.len()..).unwrap_or_default();
         if report.trouble.is_some() {
@@ -70,6 +76,10 @@ pub(crate) async fn send(
                 fates.extend(part.iter().map(|_| (Fate::Unknown, at)));
             }
             Ok(reply) => {
+                (alone, answered) = (0, true);
+                if part.len() >= size {
+                    keep(size + 1);
+                }
                 let before = fates.len();
                 for message in reply.messages {
                     if message.code == STOPPED {
@@ -91,7 +101,15 @@ pub(crate) async fn send(
                     }
                 }
             }
+            // It may be the entry's own fault, so the others go on, unless they fare the same.
+            Err(error) if may_be_done(&error) && part.len() == 1 && alone + 1 < MOST_ALONE => {
+                alone += 1;
+                last = Some(error);
+                fates.push((Fate::Unknown, at));
+            }
             Err(error) if may_be_done(&error) => {
+                // Next time fewer at once, down to the one that is to blame.
+                keep(part.len() / 2);
                 report.trouble = Some(error);
                 fates.extend(part.iter().map(|_| (Fate::Unknown, at)));
             }
@@ -102,6 +120,9 @@ pub(crate) async fn send(
             }
             Err(error) => report.trouble = Some(error),
         }
+    }
+    if !answered && report.trouble.is_none() {
+        report.trouble = last;
     }
     fates
 }

@@ -67,8 +67,7 @@ pub(crate) fn may_be_done(error: &Error) -> bool {
         // An answer that cannot be read may be that of a request that went well.
         "ews.protocol" | "ews.Server" => true,
         code => match code.strip_prefix("ews.http.") {
-            // 503: the front has nobody behind it who could have.
-            Some(status) => status.starts_with(['2', '5']) && status != "503",
+            Some(status) => status.starts_with(['2', '5']),
             None => {
                 error.kind == ErrorKind::Cancelled
                     || (error.kind == ErrorKind::Transient
@@ -212,14 +211,14 @@ mod tests {
     #[test]
     fn requests_that_may_have_been_carried_out() {
         let status = |status| from_status(status, None, Charged::Mailbox);
-        for error in [status(500), status(502), status(504), status(200)] {
+        for error in [status(500), status(502), status(503), status(200)] {
             assert!(may_be_done(&error), "{}", error.code);
         }
         for error in [
             status(401),
             status(403),
             status(404),
-            status(503),
+            status(429),
             status(413),
         ] {
             assert!(!may_be_done(&error), "{}", error.code);

@@ -12,6 +12,8 @@ pub(crate) const UTC: &str = "UTC";
 const ZONES: &[(&str, &str)] = &[
     ("Europe/Copenhagen", "Romance Standard Time"),
     ("Europe/Berlin", "W. Europe Standard Time"),
+    ("UTC", UTC),
+    ("Etc/UTC", UTC),
     ("Europe/Paris", "Romance Standard Time"),
     ("Europe/Madrid", "Romance Standard Time"),
     ("Europe/Brussels", "Romance Standard Time"),
@@ -32,7 +34,6 @@ const ZONES: &[(&str, &str)] = &[
     ("Europe/Istanbul", "Turkey Standard Time"),
     ("Europe/Minsk", "Belarus Standard Time"),
     ("Europe/Moscow", "Russian Standard Time"),
-    ("Etc/UTC", UTC),
     ("America/New_York", "Eastern Standard Time"),
     ("America/Chicago", "Central Standard Time"),
     ("America/Denver", "Mountain Standard Time"),

@@ -114,6 +114,12 @@ fn create(
     }
     let (uid, series) = (draft.uid.take(), draft.series.take().flatten());
     let appointment = draft.finish()?;
+    if context.refused_starts.contains(&appointment.start) {
+        return Err(EwsError::new(
+            "ErrorInvalidPropertySet",
+            "The start cannot be set to this value.",
+        ));
+    }
     let new = NewItem {
         appointment,
         uid,
