@@ -74,6 +74,9 @@ impl Exchange {
             "url": url,
             "auth": { "kind": "basic", "user": USER, "password": REFERENCE },
             "home_zone": ZONE,
+            "writable": true,
+            // A few items already take several requests.
+            "batch": 5,
             "http": { "extra_ca": [self.dir.path().join("ca.pem")], "proxy": "none", "timeout": "20 s" },
         })
     }
@@ -197,6 +200,34 @@ impl World for Exchange {
             Some(item) => self.server.delete(item).map(drop).map_err(failed),
             None => Err(Cannot::Failed("no such appointment".to_owned())),
         }
+    }
+
+    async fn held(&self, calendar: &CalendarRef) -> Result<Vec<EventTime>, Cannot> {
+        let items = self
+            .server
+            .items(calendar.address.as_str(), Folder::Calendar);
+        items
+            .into_iter()
+            .map(|item| {
+                let held = self.server.read(item).map_err(failed)?.3;
+                let time = if held.all_day {
+                    EventTime::all_day(held.local_start().date(), held.local_end().date())
+                } else {
+                    EventTime::timed(held.start, held.end, None)
+                };
+                time.map_err(|error| Cannot::Failed(error.to_string()))
+            })
+            .collect()
+    }
+
+    async fn refuse(&self, calendar: &CalendarRef, time: &EventTime) -> Result<(), Cannot> {
+        let spec = format!(
+            "CreateItem@{}*all=start-refused:{}",
+            calendar.address.as_str(),
+            instant(time)
+        );
+        let added = self.server.inject_spec(&spec);
+        added.map_err(|error| Cannot::Failed(error.to_string()))
     }
 
     async fn throttle(&self, on: bool) -> Result<(), Cannot> {

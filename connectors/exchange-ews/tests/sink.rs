@@ -378,7 +378,7 @@ async fn meetings_are_never_touched() {
             let write = create(&key(uid, None), time.clone());
             let outcome = desk.one(&write).await;
             assert!(
-                is_refused(&outcome, "ews.meeting"),
+                is_refused(&outcome, "ews.write.meeting"),
                 "{profile:?} {outcome:?}"
             );
             // As if it had been ours, and by its own id.
@@ -396,7 +396,7 @@ async fn meetings_are_never_touched() {
                 for write in [record.update(moved), record.delete()] {
                     let outcome = desk.one(&write).await;
                     assert!(
-                        is_refused(&outcome, "ews.meeting"),
+                        is_refused(&outcome, "ews.write.meeting"),
                         "{profile:?} {outcome:?}"
                     );
                 }
@@ -491,7 +491,7 @@ async fn single_occurrences_of_a_series_that_the_mailbox_holds() {
     assert_eq!(desk.items(&record.remote.id).len(), 1);
     // The series itself is never written.
     let write = create(&key("series@x", None), time(7, 9));
-    assert!(is_refused(&desk.one(&write).await, "ews.series"));
+    assert!(is_refused(&desk.one(&write).await, "ews.write.series"));
     assert_eq!(
         desk.exchange.read(series).unwrap().3.start,
         dk("2026-12-07T09:00")

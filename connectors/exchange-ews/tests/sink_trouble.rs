@@ -392,7 +392,7 @@ async fn rights_are_a_matter_of_their_calendar() {
         (
             ErrorKind::Permission,
             Scope::Calendar,
-            "ews.folder.no-write-right"
+            "ews.write.no-right"
         )
     );
     assert_eq!(desk.writes_sent(), 0);

@@ -81,7 +81,7 @@ impl<'a> Run<'a> {
         for write in writes.iter().filter(|write| !answered.contains(&write.id)) {
             let outcome = match &self.report.trouble {
                 Some(trouble) => later(trouble),
-                None => refused("ews.operation", "this version knows no such write"),
+                None => refused("ews.write.operation", "this version knows no such write"),
             };
             self.answer(write.id, outcome, None);
         }
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             let Some(target) = &write.target else {
-                self.answer(write.id, refused("ews.no-target", NO_TARGET), None);
+                self.answer(write.id, refused("ews.write.no-target", NO_TARGET), None);
                 continue;
             };
             let mark = Mark {
@@ -351,7 +351,7 @@ impl<'a> Run<'a> {
         }
         let Some(target) = &write.target else {
             return Err(Unfit {
-                code: "ews.no-target",
+                code: "ews.write.no-target",
                 why: NO_TARGET,
             });
         };
@@ -518,9 +518,9 @@ struct Written<'a> {
 /// What is never written, whatever the plan says.
 fn untouchable(held: &Held) -> Option<Outcome> {
     if held.item.is_master() {
-        Some(refused("ews.series", MASTER))
+        Some(refused("ews.write.series", MASTER))
     } else if held.is_meeting() {
-        Some(refused("ews.meeting", MEETING))
+        Some(refused("ews.write.meeting", MEETING))
     } else {
         None
     }

@@ -59,7 +59,7 @@ impl Render {
             EventTime::AllDay { .. } => {
                 let (start, end) = time.span_in(&self.home);
                 let zone = windows_id(&self.home, start).ok_or(Unfit {
-                    code: "ews.zone",
+                    code: "ews.write.zone",
                     why: "a whole day needs a zone that Exchange knows: no Windows time zone has the clocks of `home_zone`",
                 })?;
                 Ok(Wire {
@@ -70,7 +70,7 @@ impl Render {
                 })
             }
             _ => Err(Unfit {
-                code: "ews.time",
+                code: "ews.write.time",
                 why: "this version cannot write such a time into Exchange",
             }),
         }

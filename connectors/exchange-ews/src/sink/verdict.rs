@@ -153,7 +153,7 @@ pub(crate) fn no_write_right() -> Error {
     Error::new(
         ErrorKind::Permission,
         Scope::Calendar,
-        "ews.folder.no-write-right",
+        "ews.write.no-right",
         "the account may not write into the calendar; with `access = \"delegate\"` it needs at least Editor rights on the calendar, with `access = \"impersonation\"` the owner's own rights on the folder are missing",
     )
 }
