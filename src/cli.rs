@@ -153,11 +153,24 @@ pub(crate) struct Selection {
     pub(crate) calendars: Vec<String>,
 }
 
+/// What is noted down for support.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Tracing {
+    /// Write the requests for the one calendar of `--calendar` and the answers into this file, for support.
+    ///
+    /// For ten minutes at most, and without credentials, addresses, names, subjects and other texts. Connectors that cannot do
+    /// so (all but exchange-ews) write nothing.
+    #[arg(long, value_name = "FILE", requires = "calendars")]
+    pub(crate) trace_wire: Option<PathBuf>,
+}
+
 /// Arguments of `sync`.
 #[derive(Debug, Args)]
 pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
     /// Read every calendar completely, not only what changed.
     #[arg(long)]
     pub(crate) full: bool,
@@ -171,6 +184,8 @@ pub(crate) struct SyncArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
     /// Read every calendar completely, not only what changed.
     #[arg(long)]
     pub(crate) full: bool,
@@ -191,6 +206,8 @@ pub(crate) struct CheckArgs {
     /// Check the configuration alone: no secrets, no network.
     #[arg(long)]
     pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
 }
 
 /// Arguments of `status`.

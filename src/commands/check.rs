@@ -34,10 +34,11 @@ struct CheckedConnection {
 }
 
 pub(super) async fn run(
-    session: Session,
+    mut session: Session,
     args: CheckArgs,
     output: Output,
 ) -> Result<Exit, AppError> {
+    session.trace(&args.tracing, &args.calendars)?;
     let calendars = addresses(&args.calendars)?
         .iter()
         .map(|address| CalendarRef::primary(address.as_str()))

@@ -44,10 +44,11 @@ struct SyncPlan {
 }
 
 pub(super) async fn run(
-    session: Session,
+    mut session: Session,
     args: PlanArgs,
     output: Output,
 ) -> Result<Exit, AppError> {
+    session.trace(&args.tracing, &args.selection.calendars)?;
     let syncs = session.syncs(&args.selection)?;
     let options = SyncOptions {
         full: args.full,

@@ -12,7 +12,7 @@ use calbridge_core::store::{Fence, Store, StoreError};
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Global, Selection};
+use crate::cli::{Global, Selection, Tracing};
 use crate::config::{self, Config, ConfigError, ConnectionConfig, Sources};
 use crate::error::AppError;
 use crate::log;
@@ -47,6 +47,48 @@ impl Session {
             clock,
             shutdown,
         })
+    }
+
+    /// Has the requests for one calendar noted down, where that was asked for.
+    ///
+    /// # Errors
+    /// Not one calendar is named, or no connection can do it.
+    pub(crate) fn trace(
+        &mut self,
+        tracing: &Tracing,
+        calendars: &[String],
+    ) -> Result<(), AppError> {
+        let Some(file) = &tracing.trace_wire else {
+            return Ok(());
+        };
+        let [mailbox] = addresses(calendars)?
+            .try_into()
+            .map_err(|_: Vec<Address>| {
+                AppError::Usage("`--trace-wire` is for one calendar: name just one".to_owned())
+            })?;
+        // A connector may live in another process.
+        let file = std::path::absolute(file)
+            .map_err(|error| AppError::Usage(format!("`--trace-wire`: {error}")))?;
+        let mut traced = false;
+        for connection in self.config.connections.values_mut() {
+            let manifest = connection.connector.manifest();
+            let can = manifest.settings.pointer("/properties/trace").is_some();
+            if let (true, Some(settings)) = (can, connection.settings.as_object_mut()) {
+                traced = true;
+                settings.insert(
+                    "trace".to_owned(),
+                    serde_json::json!({ "mailbox": mailbox.as_str(), "file": file }),
+                );
+            }
+        }
+        if traced {
+            Ok(())
+        } else {
+            Err(AppError::Usage(
+                "no connection of this configuration can note down its requests (`--trace-wire`)"
+                    .to_owned(),
+            ))
+        }
     }
 
     /// What the configuration is read from.

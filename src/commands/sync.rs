@@ -49,10 +49,11 @@ impl Failed {
 }
 
 pub(super) async fn run(
-    session: Session,
+    mut session: Session,
     args: SyncArgs,
     output: Output,
 ) -> Result<Exit, AppError> {
+    session.trace(&args.tracing, &args.selection.calendars)?;
     let syncs = session.syncs(&args.selection)?;
     let options = SyncOptions {
         full: args.full,

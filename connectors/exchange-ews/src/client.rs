@@ -18,6 +18,7 @@ use crate::response::{self, Class, Message};
 use crate::signin::{Accounts, Failure};
 use crate::soap::{self, Acting, Envelope, Fault, ServerVersion};
 use crate::throttle::{self, Load, Purse, Throttle};
+use crate::trace::Trace;
 
 /// The code of a budget that is spent.
 const BUSY: &str = "ews.ErrorServerBusy";
@@ -69,6 +70,7 @@ pub(crate) struct Client {
     http: Mutex<HttpClient>,
     endpoints: Endpoints,
     throttle: Throttle,
+    trace: Option<Trace>,
 }
 
 impl Client {
@@ -77,12 +79,17 @@ impl Client {
     pub(crate) fn new(settings: Settings, context: Context) -> Result<Self> {
         let http = HttpClient::build(&settings.http, None, &context)?;
         let endpoints = Endpoints::new(&settings, &context)?;
+        let trace = settings.trace.as_ref();
+        let trace = trace
+            .map(|trace| Trace::open(trace, &context))
+            .transpose()?;
         Ok(Self {
             throttle: Throttle::new(settings.max_in_flight),
             settings,
             context,
             http: Mutex::new(http),
             endpoints,
+            trace,
         })
     }
 
@@ -176,13 +183,20 @@ impl Client {
         &self.throttle
     }
 
-    /// As [`exchange`](Self::exchange) without a mailbox, in the name of the account with this number.
+    /// As [`exchange`](Self::exchange) without a mailbox, at one address and in the name of the account with this number.
     ///
     /// # Errors
     /// As [`exchange`](Self::exchange).
-    pub(crate) async fn exchange_as(&self, account: usize, body: &Body) -> Result<Exchanged> {
-        let endpoint = self.endpoints.of(None).await?;
-        self.ask_as(&endpoint, account, None, None, body).await
+    pub(crate) async fn exchange_at(
+        &self,
+        endpoint: &Endpoint,
+        account: usize,
+        body: &Body,
+    ) -> Result<Exchanged> {
+        let asked = self.ask_as(endpoint, account, None, None, body).await;
+        let mut exchanged = asked.map_err(|error| self.of_account(error))?;
+        exchanged.reply = exchanged.reply.map_err(|error| self.of_account(error));
+        Ok(exchanged)
     }
 
     /// The service accounts.
@@ -218,7 +232,15 @@ impl Client {
         // Without a mailbox it is an operator's check.
         let insist = mailbox.is_none();
         let door = endpoint.doors.door(account);
-        let answer = match door.post(&self.http(), headers, document, insist).await {
+        let traced = self.trace.as_ref().and_then(|trace| {
+            let number = trace.request(mailbox, &endpoint.url, body.operation, &document)?;
+            Some((trace, number, tokio::time::Instant::now()))
+        });
+        let sent = door.post(&self.http(), headers, document, insist).await;
+        if let Some((trace, number, begun)) = traced {
+            trace.came(number, &sent, begun.elapsed());
+        }
+        let answer = match sent {
             Ok(answer) => answer,
             Err(Failure::Http(failure)) => return Err(narrowed(failure, mailbox.is_some())),
             Err(Failure::Error(error)) if insist && error.kind == ErrorKind::Auth => {

@@ -1,7 +1,10 @@
 //! The settings of a connection.
 
+use std::path::PathBuf;
+
 use calbridge_core::connector::{Error, Result};
 use calbridge_core::http::{HttpSettings, HumanDuration};
+use calbridge_core::model::Address;
 use calbridge_core::secret::SecretRef;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -67,6 +70,28 @@ pub struct Settings {
     /// Extra certificate authorities, proxy, TLS backend, timeouts, limits.
     #[serde(default)]
     pub http: HttpSettings,
+    /// Writes the requests for one mailbox and the answers into a file, for support; `--trace-wire` sets it for one run.
+    #[serde(default)]
+    pub trace: Option<TraceSettings>,
+}
+
+/// The requests for one mailbox and the answers in a file: their form, codes and times, without credentials, addresses,
+/// names, subjects and other texts.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// Whose.
+    #[schemars(with = "String")]
+    pub mailbox: Address,
+    /// The file; what is in it stays. No other account of the machine may read a file that is made.
+    pub file: PathBuf,
+    /// For how long, from the connection's opening on. Default `10 min`.
+    #[serde(default = "default_lasts")]
+    pub lasts: HumanDuration,
+}
+
+fn default_lasts() -> HumanDuration {
+    HumanDuration::from_secs(10 * 60)
 }
 
 /// How the servers of mailboxes are looked up (autodiscover). Only https is used, certificates are verified, and

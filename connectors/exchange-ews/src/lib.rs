@@ -95,6 +95,7 @@ mod sink;
 mod soap;
 mod source;
 mod throttle;
+mod trace;
 mod walk;
 mod watch;
 mod window;
@@ -108,7 +109,7 @@ use calbridge_core::connector::{
     SinkCapabilities, SourceCapabilities,
 };
 
-pub use config::{Access, Auth, Autodiscover, Notifications, Settings};
+pub use config::{Access, Auth, Autodiscover, Notifications, Settings, TraceSettings};
 pub use source::Exchange;
 
 /// The connector `exchange-ews`.
@@ -202,10 +203,11 @@ mod tests {
             "writable",
             "reminder_minutes",
             "http",
+            "trace",
         ] {
             assert!(properties[name]["description"].is_string(), "{name}");
         }
-        assert_eq!(properties.len(), 12);
+        assert_eq!(properties.len(), 13);
         let settings = manifest.settings.to_string();
         for kind in ["ntlm", "negotiate", "oauth", "basic", "bearer"] {
             assert!(

@@ -5,11 +5,14 @@ mod support;
 
 use calbridge_core::connector::{CheckReport, CheckScope, Severity};
 use calbridge_core::model::CalendarRef;
-use calbridge_sandbox::exchange::{Account, ExchangeOptions, Impersonation, Profile, Right};
+use calbridge_sandbox::exchange::{
+    Account, Direction, ExchangeOptions, Impersonation, Profile, Right, SignIn,
+};
 use calbridge_sandbox::server::ServerOptions;
 use calbridge_sandbox::tls::{CertificateSpec, ClientAuth, Pki, Signer, Validity};
 use jiff::{SignedDuration, Timestamp};
-use support::{ANNA, BO, Bench, request, winter};
+use support::town::{AUTODISCOVER, Town};
+use support::{ANNA, BO, Bench, ROOM, request, winter};
 
 async fn check(bench: &Bench, addresses: &[&str]) -> CheckReport {
     let scope = CheckScope {
@@ -39,6 +42,95 @@ fn failed(report: &CheckReport) -> Vec<&str> {
         .collect()
 }
 
+fn said(report: &CheckReport, name: &str) -> Vec<String> {
+    let findings = report.findings.iter();
+    findings
+        .filter(|finding| finding.name == name)
+        .map(|finding| finding.message.clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn each_mailbox_is_told_where_it_is() {
+    let town = Town::new().await;
+    let names = [AUTODISCOVER, "mail1.kommune.example"];
+    let first = town.server(&names).await;
+    let second = town
+        .server_with(
+            &["mail2.kommune.example"],
+            &["mail2.kommune.example"],
+            SignIn::default(),
+            Profile::Exchange2013,
+        )
+        .await;
+    let ews = |host: &str| Direction::Ews(format!("https://{host}/EWS/Exchange.asmx"));
+    first.direct(ANNA, ews("mail1.kommune.example"));
+    first.direct(BO, ews("mail2.kommune.example"));
+    first.direct(
+        ROOM,
+        Direction::Online("lokale3@kommune.onmicrosoft.com".into()),
+    );
+    second.set_date_skew(SignedDuration::from_mins(10));
+    let connection = town.open(town.settings()).unwrap();
+    let check = async |addresses: &[&str]| {
+        let calendars = addresses
+            .iter()
+            .map(|address| CalendarRef::primary(address).unwrap());
+        let scope = CheckScope {
+            now: Timestamp::now(),
+            calendars: calendars.collect(),
+        };
+        connection.check(scope).await.unwrap()
+    };
+    // Nobody to look up.
+    assert_eq!(found(&check(&[]).await), [("reachable", Severity::Unknown)]);
+    let report = check(&[ANNA, BO, ROOM]).await;
+    assert_eq!(failed(&report), ["autodiscover"]);
+    let places = said(&report, "autodiscover");
+    assert!(places[0].contains("mail1.kommune.example"), "{places:?}");
+    assert!(places[1].contains("mail2.kommune.example"), "{places:?}");
+    assert!(places[2].contains("ews.moved-online"), "{places:?}");
+    let there = said(&report, "calendar");
+    assert!(there[0].contains("Exchange 2019"), "{there:?}");
+    assert!(there[1].contains("Exchange 2013"), "{there:?}");
+    assert_eq!(said(&report, "reachable").len(), 2);
+    let clocks = said(&report, "clock");
+    assert_eq!(
+        clocks
+            .iter()
+            .filter(|text| text.contains("time server"))
+            .count(),
+        2
+    );
+    // A check asks anew.
+    first.ledger().clear();
+    check(&[ANNA]).await;
+    assert_eq!(first.ledger().count("AutodiscoverJson"), 1);
+}
+
+#[tokio::test]
+async fn appointments_that_cannot_be_read_are_told() {
+    let bench = Bench::start(Profile::Exchange2019).await;
+    bench
+        .exchange
+        .inject_spec("FindItem*all=error:ErrorAccessDenied")
+        .unwrap();
+    let report = check(&bench, &[ANNA]).await;
+    assert_eq!(failed(&report), ["appointments"]);
+    assert!(said(&report, "appointments")[0].contains("ews.ErrorAccessDenied"));
+}
+
+#[tokio::test]
+async fn a_busy_server_is_told_as_such() {
+    let bench = Bench::start(Profile::Exchange2019).await;
+    bench
+        .exchange
+        .inject_spec("*@anna@kommune.example*all=busy-fault:297749")
+        .unwrap();
+    let report = check(&bench, &[ANNA, BO]).await;
+    assert_eq!(failed(&report), ["throttling"]);
+}
+
 #[tokio::test]
 async fn all_is_well() {
     for profile in [
@@ -51,8 +143,12 @@ async fn all_is_well() {
         assert!(report.passed(), "{report:?}");
         let names: Vec<&str> = found(&report).into_iter().map(|(name, _)| name).collect();
         let outside = ["reachable", "tls", "authentication", "version", "clock"];
-        let calendar = ["calendar", "impersonation", "folder-right"];
-        assert_eq!(names, [&outside[..], &calendar, &calendar].concat());
+        let calendar = ["calendar", "impersonation", "folder-right", "appointments"];
+        let limits = ["throttling"];
+        assert_eq!(
+            names,
+            [&outside[..], &calendar, &calendar, &limits].concat()
+        );
         assert!(report.server.as_deref().unwrap().starts_with("Exchange 20"));
         assert!(report.clock_difference_ms.unwrap().abs() < 5_000);
         // Reads only.
@@ -62,7 +158,7 @@ async fn all_is_well() {
                 .ledger()
                 .all()
                 .iter()
-                .all(|call| call.operation == "GetFolder")
+                .all(|call| matches!(call.operation.as_str(), "GetFolder" | "FindItem"))
         );
     }
 }
@@ -85,6 +181,17 @@ async fn rights_are_told_apart() {
     bench.exchange.set_accounts(vec![account]);
     let report = check(&bench, &[ANNA, BO, "nobody@kommune.example"]).await;
     assert_eq!(failed(&report), ["impersonation", "calendar"]);
+    let commands = said(&report, "command");
+    assert!(
+        commands[0].starts_with("New-ManagementScope "),
+        "{commands:?}"
+    );
+    assert!(
+        commands[1].contains("-Role ApplicationImpersonation -User 'svc-calbridge'"),
+        "{commands:?}"
+    );
+    // What to do about somebody who is not there stands beside it.
+    assert!(said(&report, "roster")[0].contains("roster.deny"));
     for finding in &report.findings {
         assert!(!finding.message.contains('@'), "{}", finding.message);
     }
@@ -100,6 +207,9 @@ async fn rights_are_told_apart() {
     let bench = Bench::of(options, |settings| settings["access"] = "delegate".into()).await;
     let report = check(&bench, &[ANNA, BO]).await;
     assert_eq!(failed(&report), ["folder-right"]);
+    let commands = said(&report, "command");
+    assert!(commands[0].starts_with("Add-MailboxFolderPermission "));
+    assert!(said(&report, "throttling")[0].contains("EwsMaxConcurrency"));
 }
 
 #[tokio::test]

@@ -187,7 +187,11 @@ async fn readable(
             .findings
             .iter()
             // What is merely not as it should be with the connection stands in nobody's way; `check` tells it.
-            .filter(|finding| finding.calendar.is_some() || finding.severity == Severity::Failed)
+            .filter(|finding| {
+                finding.calendar.is_some()
+                    || finding.severity == Severity::Failed
+                    || finding.name == "command"
+            })
             .map(|finding| Point {
                 good: finding.severity == Severity::Passed,
                 text: format!("`{}`: {}", source.name, finding.message),
