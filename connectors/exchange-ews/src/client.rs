@@ -27,6 +27,8 @@ const BUSY: &str = "ews.ErrorServerBusy";
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) messages: Vec<Message>,
+    /// The server's id of the call (`request-id`), by which its administrator finds it in the logs.
+    pub(crate) reference: Option<String>,
 }
 
 /// What a server tells about itself along with any answer.
@@ -379,7 +381,11 @@ impl Client {
                         for message in &mut messages {
                             message.back_off_ms = message.back_off_ms.or(millis(told));
                         }
-                        self.content(operation, &name, messages)
+                        let content = self.content(operation, &name, messages);
+                        content.map(|reply| Reply {
+                            reference: answer.header("request-id").map(str::to_owned),
+                            ..reply
+                        })
                     }
                     Err(mut fault) => {
                         self.forget_connections();
@@ -435,7 +441,10 @@ impl Client {
             self.forget_connections();
             return Err(WireError::Missing("a response message").of(operation));
         }
-        Ok(Reply { messages })
+        Ok(Reply {
+            messages,
+            reference: None,
+        })
     }
 
     /// An answer that cannot be used may be the rest of another one: on a fresh connection the same request

@@ -577,6 +577,45 @@ async fn many_writes_go_in_batches() {
 }
 
 #[tokio::test]
+async fn a_record_that_cannot_be_read_is_listed_all_the_same() {
+    let desk = desk().await;
+    let one = desk
+        .make("one@x", bare(timed("2026-12-07T09:00", "2026-12-07T10:00")))
+        .await;
+    desk.make("two@x", bare(timed("2026-12-08T09:00", "2026-12-08T10:00")))
+        .await;
+    desk.exchange
+        .inject_spec("GetItem#1=item-error:ErrorItemCorrupt/1")
+        .unwrap();
+    let listed = desk.inventory(winter()).await;
+    let told: Vec<_> = listed
+        .iter()
+        .map(|entry| (entry.remote.id.as_str(), entry.content.is_some()))
+        .collect();
+    assert_eq!(told, [("one@x", false), ("two@x", true)]);
+    assert_eq!(listed[0].remote, one.remote);
+}
+
+#[tokio::test]
+async fn calls_are_told_by_the_servers_own_reference() {
+    let desk = desk().await;
+    let write = create(
+        &key("one@x", None),
+        bare(timed("2026-12-07T09:00", "2026-12-07T10:00")),
+    );
+    let report = desk.try_apply(&[write]).await.unwrap();
+    let [receipt] = report.receipts.as_slice() else {
+        panic!("{report:?}")
+    };
+    assert_eq!(
+        (receipt.operation.as_str(), receipt.events),
+        ("CreateItem", 1)
+    );
+    assert!(receipt.reference.is_some());
+    assert_eq!(report.outcomes[0].receipt, Some(0));
+}
+
+#[tokio::test]
 async fn the_inventory_tells_our_own_records_alone() {
     let desk = desk().await;
     let near = desk

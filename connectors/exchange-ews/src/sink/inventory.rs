@@ -3,6 +3,7 @@
 //! Only what carries our mark is listed: whatever else is in a calendar is its owner's. The listing gives ids, page by
 //! page; what the records hold is read item by item, as listings cut long texts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -30,8 +31,8 @@ pub(crate) struct Inventory {
     fields: FieldSet,
     /// Calendars still to be listed, the next one last.
     calendars: Vec<CalendarRef>,
-    /// Of the calendar that is being told: its folder, and the ids that are still to be read.
-    open: Option<(CalendarRef, String, Vec<String>)>,
+    /// Of the calendar that is being told: its folder, and the records that are still to be read, as listed.
+    open: Option<(CalendarRef, String, Vec<Item>)>,
 }
 
 impl Inventory {
@@ -47,14 +48,15 @@ impl Inventory {
         }
     }
 
-    /// The ids of our records in the window. A page that begins elsewhere than the last one ended means that the
+    /// Our records in the window, as a listing has them. A page that begins elsewhere than the last one ended means that the
     /// calendar changed meanwhile.
-    async fn list(&self, calendar: &CalendarRef) -> Result<(String, Vec<String>)> {
+    async fn list(&self, calendar: &CalendarRef) -> Result<(String, Vec<Item>)> {
         let folder = self.inner.write_folder(calendar).await?;
         let target = FolderTarget::Id(folder.clone());
         let mut total = None;
         let mut restarts = 0;
-        let mut ids: Vec<String> = Vec::new();
+        let mut records: Vec<Item> = Vec::new();
+        let mut seen: HashSet<String> = HashSet::new();
         let mut offset = 0;
         loop {
             let body = body::own_records(&target, self.request.window, offset);
@@ -63,20 +65,17 @@ impl Inventory {
             if total.is_some() && page.total != total && restarts < RESTARTS {
                 restarts += 1;
                 (total, offset) = (None, 0);
-                ids.clear();
+                records.clear();
+                seen.clear();
                 continue;
             }
             total = page.total;
             let last = page.includes_last != Some(false);
             let empty = page.items.is_empty();
             let listed = page.items.into_iter().filter(is_record);
-            for item in listed {
-                if !ids.contains(&item.id) {
-                    ids.push(item.id);
-                }
-            }
+            records.extend(listed.filter(|item| seen.insert(item.id.clone())));
             if last {
-                return Ok((folder, ids));
+                return Ok((folder, records));
             }
             let next = page.next_offset.filter(|next| *next > offset && !empty);
             offset = next.ok_or_else(|| endless(calendar))?;
@@ -88,7 +87,7 @@ impl Inventory {
         &self,
         calendar: &CalendarRef,
         folder: &str,
-        ids: &[String],
+        listed: &[Item],
     ) -> Result<Vec<InventoryEntry>> {
         let records = Records {
             inner: &self.inner,
@@ -96,31 +95,43 @@ impl Inventory {
             folder,
             fields: &self.fields,
         };
+        let ids: Vec<String> = listed.iter().map(|item| item.id.clone()).collect();
         let mut entries = Vec::with_capacity(ids.len());
-        for held in records.read(ids).await? {
-            // What was removed meanwhile is not there; what cannot be read is there all the same, and says nothing.
-            if let Some(held) = held? {
-                entries.extend(entry(calendar, held));
+        for (item, held) in listed.iter().zip(records.read(&ids).await?) {
+            match held {
+                Ok(Some(held)) => entries.extend(entry(calendar, held)),
+                // It was removed meanwhile.
+                Ok(None) => {}
+                // What cannot be read is there all the same, and says nothing.
+                Err(error) if error.scope == Scope::Item => {
+                    let held = Held {
+                        item: item.clone(),
+                        content: None,
+                        zone: None,
+                    };
+                    entries.push(entry(calendar, held).ok_or(error)?);
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(entries)
     }
 
     async fn step(&mut self) -> Result<Option<InventoryPage>, (CalendarRef, Error)> {
-        let (calendar, folder, mut ids) = match self.open.take() {
+        let (calendar, folder, mut records) = match self.open.take() {
             Some(open) => open,
             None => {
                 let Some(calendar) = self.calendars.pop() else {
                     return Ok(None);
                 };
                 match self.list(&calendar).await {
-                    Ok((folder, ids)) => (calendar, folder, ids),
+                    Ok((folder, records)) => (calendar, folder, records),
                     Err(error) => return Err((calendar, error)),
                 }
             }
         };
-        let rest = ids.split_off(ids.len().min(PAGE));
-        let entries = match self.tell(&calendar, &folder, &ids).await {
+        let rest = records.split_off(records.len().min(PAGE));
+        let entries = match self.tell(&calendar, &folder, &records).await {
             Ok(entries) => entries,
             Err(error) => return Err((calendar, error)),
         };

@@ -17,6 +17,8 @@ use crate::request::{self, FolderTarget, Properties};
 use crate::response::{Item, ItemType, WireTime};
 use crate::source::Inner;
 
+/// So many terms make one restriction.
+const TERMS: usize = 60;
 /// How far around its original start an occurrence is looked for.
 const AROUND: SignedDuration = SignedDuration::from_hours(26);
 
@@ -156,19 +158,20 @@ impl Records<'_> {
     /// # Errors
     /// The server's.
     pub(crate) async fn find(&self, terms: &[Term]) -> Result<Vec<Item>> {
-        if terms.is_empty() {
-            return Ok(Vec::new());
-        }
         let target = FolderTarget::Id(self.folder.to_owned());
-        let body = body::find(&target, terms);
-        let message = self
-            .inner
-            .client
-            .single(&self.calendar.address, &body)
-            .await?;
-        let mut items = message.page()?.items;
-        items.retain(|item| item.is_appointment() && !item.id.is_empty());
-        Ok(items)
+        let mut found: Vec<Item> = Vec::new();
+        for part in terms.chunks(TERMS) {
+            let body = body::find(&target, part);
+            let address = &self.calendar.address;
+            let message = self.inner.client.single(address, &body).await?;
+            for item in message.page()?.items {
+                let known = found.iter().any(|one| one.id == item.id);
+                if item.is_appointment() && !item.id.is_empty() && !known {
+                    found.push(item);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Finds what the calendar holds of records that no id is known for.

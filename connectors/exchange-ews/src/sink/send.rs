@@ -60,7 +60,10 @@ pub(crate) async fn send(
         let answer = inner.client.call(&calendar.address, &request).await;
         let receipt = Receipt {
             operation: operation.to_owned(),
-            reference: None,
+            reference: answer
+                .as_ref()
+                .ok()
+                .and_then(|reply| reply.reference.clone()),
             started,
             ended: inner.client.now(),
             events: part.len(),
