@@ -503,6 +503,185 @@ def _():
     raise AssertionError("a subscription that was ended was pulled")
 
 
+def quarter_hours(day, *hours):
+    """Times of 2026-08, by Danish wall clock."""
+    return [EWSDateTime(2026, 8, day, hour, 15, tzinfo=COPENHAGEN) for hour in hours]
+
+
+def held_in(month):
+    first = EWSDateTime(2026, month, 1, tzinfo=COPENHAGEN)
+    return list(calendar.view(start=first, end=EWSDateTime(2026, month + 1, 1, tzinfo=COPENHAGEN)))
+
+
+@check("all-day and private items are written, and read as they were meant")
+def _():
+    day = CalendarItem(
+        account=anna,
+        folder=calendar,
+        subject="Written day",
+        start=dt.date(2026, 8, 10),
+        end=dt.date(2026, 8, 11),
+        is_all_day=True,
+        legacy_free_busy_status="OOF",
+    ).save(send_meeting_invitations="SendToNone")
+    start, end = quarter_hours(12, 9, 10)
+    secret = CalendarItem(
+        account=anna, folder=calendar, subject="Written secret", start=start, end=end, sensitivity="Private"
+    ).save(send_meeting_invitations="SendToNone")
+    read = calendar.get(subject="Written day")
+    assert (read.start, read.end, read.is_all_day) == (dt.date(2026, 8, 10), dt.date(2026, 8, 11), True), read
+    assert read.legacy_free_busy_status == "OOF"
+    assert calendar.get(subject="Written secret").sensitivity == "Private"
+    read.start, read.end = dt.date(2026, 8, 13), dt.date(2026, 8, 13)
+    read.save(update_fields=["start", "end"], send_meeting_invitations="SendToNone")
+    assert [(one.start, one.end) for one in held_in(8) if one.subject == "Written day"] == [
+        (dt.date(2026, 8, 13), dt.date(2026, 8, 13))
+    ]
+    for item in (day, secret):
+        fetched(item).delete(send_meeting_cancellations="SendToNone")
+
+
+@check("a series is written with exceptions that are moved, made all-day and deleted, over a change of the clock")
+def _():
+    from exchangelib.recurrence import Recurrence, WeeklyPattern
+
+    first = EWSDateTime(2026, 10, 12, 9, 0, tzinfo=COPENHAGEN)
+    CalendarItem(
+        account=anna,
+        folder=calendar,
+        subject="Autumn",
+        start=first,
+        end=first + dt.timedelta(hours=1),
+        recurrence=Recurrence(pattern=WeeklyPattern(interval=1, weekdays=["Monday"]), start=first.date(), number=6),
+    ).save(send_meeting_invitations="SendToNone")
+    master = calendar.get(subject="Autumn")
+    moved = fetched(master.occurrence(index=3))
+    moved.start, moved.end = (EWSDateTime(2026, 10, 27, hour, 0, tzinfo=COPENHAGEN) for hour in (13, 15))
+    moved.save(update_fields=["start", "end"], send_meeting_invitations="SendToNone")
+    fetched(master.occurrence(index=2)).delete(send_meeting_cancellations="SendToNone")
+    seen = sorted(
+        (as_utc(start_of(item)).isoformat(), item.type)
+        for month in (10, 11)
+        for item in held_in(month)
+        if item.uid == master.uid
+    )
+    assert seen == [
+        ("2026-10-12T07:00:00+00:00", "Occurrence"),
+        ("2026-10-27T12:00:00+00:00", "Exception"),
+        ("2026-11-02T08:00:00+00:00", "Occurrence"),
+        ("2026-11-09T08:00:00+00:00", "Occurrence"),
+        ("2026-11-16T08:00:00+00:00", "Occurrence"),
+    ], seen
+    master = fetched(master)
+    (changed,) = master.modified_occurrences
+    assert as_utc(changed.original_start) == instant("2026-10-26T08:00:00Z"), changed
+    (gone,) = master.deleted_occurrences
+    assert as_utc(gone.start) == instant("2026-10-19T07:00:00Z"), gone
+    master.delete(send_meeting_cancellations="SendToNone")
+    assert not [item for month in (10, 11) for item in held_in(month) if item.uid == master.uid]
+
+
+@check("what was changed meanwhile is not overwritten by who forbids it")
+def _():
+    from exchangelib.errors import ErrorIrresolvableConflict
+    from exchangelib.items import NEVER_OVERWRITE
+
+    start, end = quarter_hours(20, 9, 10)
+    item = CalendarItem(account=anna, folder=calendar, subject="Contested", start=start, end=end)
+    item.save(send_meeting_invitations="SendToNone")
+    stale = calendar.get(subject="Contested")
+    item.location = "Room 1"
+    item.save(update_fields=["location"], send_meeting_invitations="SendToNone")
+    stale.location = "Room 2"
+    try:
+        stale.save(
+            update_fields=["location"], conflict_resolution=NEVER_OVERWRITE, send_meeting_invitations="SendToNone"
+        )
+    except ErrorIrresolvableConflict:
+        assert calendar.get(subject="Contested").location == "Room 1"
+        fetched(item).delete(send_meeting_cancellations="SendToNone")
+        return
+    raise AssertionError("a stale change key was accepted")
+
+
+@check("named properties are kept, and searched for")
+def _():
+    from exchangelib import ExtendedProperty
+
+    class Mark(ExtendedProperty):
+        property_set_id = "0f6a4a1e-1111-4000-8000-5d1f2a3b4c5d"
+        property_name = "Mark"
+        property_type = "String"
+
+    CalendarItem.register("mark", Mark)
+    try:
+        start, end = quarter_hours(21, 9, 10)
+        for mark in ("one", "two", None):
+            CalendarItem(
+                account=anna, folder=calendar, subject=f"Marked {mark}", start=start, end=end, mark=mark
+            ).save(send_meeting_invitations="SendToNone")
+        (found,) = calendar.filter(mark="two")
+        assert (found.subject, found.mark) == ("Marked two", "two"), found
+        assert sorted(item.subject for item in calendar.filter(mark__exists=True)) == ["Marked one", "Marked two"]
+        for item in calendar.filter(subject__startswith="Marked "):
+            item.delete(send_meeting_cancellations="SendToNone")
+    finally:
+        CalendarItem.deregister("mark")
+
+
+@check("sync_items follows what is created, changed and deleted")
+def _():
+    list(calendar.sync_items(only_fields=["subject"]))
+    state = calendar.item_sync_state
+
+    def told():
+        nonlocal state
+        changes = list(calendar.sync_items(sync_state=state, only_fields=["subject"]))
+        state = calendar.item_sync_state
+        return [(kind, getattr(item, "subject", None)) for kind, item in changes]
+
+    start, end = quarter_hours(24, 9, 10)
+    made = anna.bulk_create(
+        folder=calendar,
+        items=[CalendarItem(subject=f"Followed {n}", start=start, end=end) for n in range(3)],
+        send_meeting_invitations="SendToNone",
+    )
+    assert sorted(told()) == [("create", f"Followed {n}") for n in range(3)]
+    one = fetched(calendar.get(subject="Followed 1"))
+    rest = [item for item in made if item.id != one.id]
+    one.subject = "Followed and changed"
+    one.save(update_fields=["subject"], send_meeting_invitations="SendToNone")
+    assert told() == [("update", "Followed and changed")]
+    one.delete(send_meeting_cancellations="SendToNone")
+    assert [kind for kind, _ in told()] == ["delete"]
+    done = list(anna.bulk_delete(ids=rest, send_meeting_cancellations="SendToNone"))
+    assert done == [True, True], done
+    assert [kind for kind, _ in told()] == ["delete", "delete"]
+    assert told() == []
+
+
+@check("writes that say nothing about invitations are refused")
+def _():
+    from exchangelib.errors import ErrorSendMeetingInvitationsRequired
+    from exchangelib.services import CreateItem
+
+    start, end = quarter_hours(25, 9, 10)
+    item = CalendarItem(account=anna, folder=calendar, subject="Unsaid", start=start, end=end)
+    service = CreateItem(account=anna)
+    payload = service.get_payload(
+        items=[item],
+        folder=calendar,
+        message_disposition="SaveOnly",
+        send_meeting_invitations="SendToNone",
+    )
+    del payload.attrib["SendMeetingInvitations"]
+    try:
+        list(service._elems_to_objs(service._get_elements(payload=payload)))
+    except ErrorSendMeetingInvitationsRequired:
+        return
+    raise AssertionError("it was accepted")
+
+
 if process:
     process.stdin.close()
     process.wait(timeout=10)
