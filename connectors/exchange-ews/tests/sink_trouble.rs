@@ -58,7 +58,7 @@ async fn settle(desk: &Bench, writes: &[Write]) -> Vec<Record> {
         for (write, outcome) in open.iter().zip(in_order(&open, &report)) {
             match &outcome {
                 Outcome::Done { .. } => {
-                    drop(records.insert(write.id.0, Record::of(write, &outcome)))
+                    records.insert(write.id.0, Record::of(write, &outcome));
                 }
                 Outcome::Conflict {
                     theirs: SideState::Present { .. },
@@ -486,7 +486,7 @@ async fn other_servers_too() {
         // Locking by versions is absent there: what somebody changed is seen when it is read.
         desk.exchange
             .change(desk.item("0@x"), |held| {
-                "Theirs".clone_into(&mut held.subject)
+                "Theirs".clone_into(&mut held.subject);
             })
             .unwrap();
         let first = records.iter().find(|one| one.remote.id == "0@x").unwrap();
