@@ -11,11 +11,14 @@ use super::body;
 use super::known::{Held, Records, record_id};
 use super::mark::{self, Mark};
 use super::render::{Render, Unfit, all_fields, set_property};
-use super::send::{Fate, send};
+use super::send::{Fate, put_off, send};
 use super::verdict::{Verdict, later, refused, verdict};
 use crate::request::FolderTarget;
 use crate::response::Item;
 use crate::source::Inner;
+
+/// How often a server may put off each write of a call.
+const PATIENCE: usize = 4;
 
 /// What is never touched.
 const MEETING: &str = "the appointment is a meeting with others, or somebody else's; calbridge never writes those. Change it in the calendar itself";
@@ -30,6 +33,9 @@ pub(crate) struct Run<'a> {
     pub(crate) render: &'a Render,
     pub(crate) fields: FieldSet,
     pub(crate) report: ApplyReport,
+    /// How often the server put off a write, and how often it may.
+    put_offs: usize,
+    most_put_offs: usize,
 }
 
 impl<'a> Run<'a> {
@@ -48,6 +54,8 @@ impl<'a> Run<'a> {
             render,
             fields: all_fields(contents.flatten()),
             report: ApplyReport::default(),
+            put_offs: 0,
+            most_put_offs: PATIENCE * writes.len(),
         }
     }
 
@@ -63,7 +71,7 @@ impl<'a> Run<'a> {
             while !queue.is_empty() && self.report.trouble.is_none() {
                 let chunk: Vec<&Write> = queue.drain(..most.min(queue.len())).collect();
                 let done = match op {
-                    Op::Create => self.create(&chunk).await,
+                    Op::Create => self.create(&chunk, &mut queue).await,
                     _ => self.change(op, &chunk, &mut queue).await,
                 };
                 if let Err(error) = done {
@@ -73,6 +81,15 @@ impl<'a> Run<'a> {
         }
         self.rest(writes);
         self.report
+    }
+
+    /// A write that the server put off goes on the queue again, unless that goes on and on.
+    fn again<'w>(&mut self, write: &'w Write, queue: &mut VecDeque<&'w Write>) {
+        self.put_offs += 1;
+        if self.put_offs > self.most_put_offs {
+            self.report.trouble.get_or_insert_with(put_off);
+        }
+        queue.push_back(write);
     }
 
     /// Writes that were not sent are sent another time; one that nobody knows is refused.
@@ -110,12 +127,16 @@ impl<'a> Run<'a> {
     }
 
     /// Makes what is not there yet.
-    async fn create(&mut self, chunk: &[&Write]) -> Result<()> {
+    async fn create<'w>(
+        &mut self,
+        chunk: &[&'w Write],
+        queue: &mut VecDeque<&'w Write>,
+    ) -> Result<()> {
         let located = self.records().locate(chunk).await?;
         let ids: Vec<String> = located.iter().flatten().cloned().collect();
         let mut there = self.records().read(&ids).await?.into_iter();
-        let mut ready: Vec<(&Write, &Content, String)> = Vec::new();
-        for (write, id) in chunk.iter().zip(located) {
+        let mut ready: Vec<(&'w Write, &Content, String)> = Vec::new();
+        for (write, id) in chunk.iter().copied().zip(located) {
             let found = match id.and_then(|_| there.next()) {
                 Some(Ok(held)) => held,
                 Some(Err(error)) => {
@@ -162,6 +183,7 @@ impl<'a> Run<'a> {
                     self.answer(write.id, Outcome::Unknown, receipt);
                 }
                 Fate::Failed(error) => self.failed(write, error, receipt),
+                Fate::PutOff => self.again(write, queue),
                 Fate::NotSent => {}
             }
         }
@@ -179,10 +201,7 @@ impl<'a> Run<'a> {
         let content = held.content.clone();
         let same_attempt =
             held.item.marks.attempt.as_deref() == Some(mark::digest(&write.token.0).as_str());
-        let as_wanted = write.target.as_ref().is_some_and(|target| {
-            content.is_some() && self.render.differing(content.as_ref(), target).is_empty()
-        });
-        let outcome = if same_attempt && as_wanted {
+        let outcome = if same_attempt && self.holds_target(Op::Create, write, held) {
             Outcome::Done {
                 remote: Some(remote),
                 stored: content.map(|content| content.only(&self.fields)),
@@ -203,7 +222,7 @@ impl<'a> Run<'a> {
         queue: &mut VecDeque<&'w Write>,
     ) -> Result<()> {
         let held = self.find_known(chunk).await?;
-        let mut ready: Vec<(&Write, Held, String)> = Vec::new();
+        let mut ready: Vec<(&'w Write, Held, String)> = Vec::new();
         // A series has one version: after a change of one occurrence that of the next is another.
         let mut series: HashSet<&str> = HashSet::new();
         for (write, held) in chunk.iter().copied().zip(held) {
@@ -222,7 +241,8 @@ impl<'a> Run<'a> {
                 self.answer(write.id, refusal, None);
                 continue;
             }
-            if !self.is_as_assumed(write, &held) {
+            // What is wanted may be there already: by a try of ours that was answered otherwise.
+            if !self.holds_target(op, write, &held) && !self.is_as_assumed(write, &held) {
                 self.theirs(write, &held, None);
                 continue;
             }
@@ -280,6 +300,7 @@ impl<'a> Run<'a> {
                     Verdict::Changed => again.push((write, held, receipt)),
                     _ => self.failed(write, error, receipt),
                 },
+                (Fate::PutOff, _) => self.again(write, queue),
                 (Fate::NotSent, _) => {}
             }
         }
@@ -325,6 +346,15 @@ impl<'a> Run<'a> {
             }
         }
         Ok(held)
+    }
+
+    /// Whether an item is what it shall be.
+    fn holds_target(&self, op: Op, write: &Write, held: &Held) -> bool {
+        let target = write.target.as_ref().filter(|_| op != Op::Delete);
+        let content = held.content.as_ref();
+        target.is_some_and(|target| {
+            content.is_some() && self.render.differing(content, target).is_empty()
+        })
     }
 
     /// Whether an item still is what the plan saw: its version, or what it holds. Exchange raises the version for

@@ -13,8 +13,6 @@ use crate::source::Inner;
 const STOPPED: &str = "ErrorBatchProcessingStopped";
 /// So many entries that fail alone one after the other mean that it is not the entries.
 const MOST_ALONE: usize = 3;
-/// How often a server may put off everything that it is asked for.
-const PATIENCE: usize = 3;
 
 /// What became of one item of a request.
 #[derive(Debug)]
@@ -25,6 +23,8 @@ pub(crate) enum Fate {
     Failed(Error),
     /// Sent, and nobody knows.
     Unknown,
+    /// Sent, and put off by the server: what is there has to be looked at again before it is repeated.
+    PutOff,
     /// Not sent: something is wrong with the calendar or the connection.
     NotSent,
 }
@@ -44,7 +44,6 @@ pub(crate) async fn send(
     let throttle = inner.client.throttle();
     let keep = |size: usize| throttle.set_batch(&calendar.address, size.max(1), most);
     let mut size = throttle.batch(&calendar.address, most);
-    let mut put_offs = 0;
     // Entries that failed alone since anything was answered, and why the last of them did.
     let (mut alone, mut answered, mut last) = (0, false, None);
     while fates.len() < entries.len() {
@@ -94,14 +93,11 @@ pub(crate) async fn send(
                     };
                     fates.push((fate, at));
                 }
-                if fates.len() - before < part.len() {
+                let put_off = part.len() - (fates.len() - before);
+                if put_off > 0 {
                     size = (part.len() / 2).max(1);
-                }
-                if fates.len() == before {
-                    put_offs += 1;
-                    if put_offs >= PATIENCE {
-                        report.trouble = Some(put_off());
-                    }
+                    keep(size);
+                    fates.extend((0..put_off).map(|_| (Fate::PutOff, at)));
                 }
             }
             // It may be the entry's own fault, so the others go on, unless they fare the same.
@@ -130,7 +126,8 @@ pub(crate) async fn send(
     fates
 }
 
-fn put_off() -> Error {
+/// A server that puts off whatever it is asked for.
+pub(crate) fn put_off() -> Error {
     Error::new(
         ErrorKind::Throttled,
         Scope::Calendar,
