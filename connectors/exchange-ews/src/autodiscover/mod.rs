@@ -126,7 +126,7 @@ pub(crate) fn check(settings: &Autodiscover, own: Option<&Url>) -> Result<Hosts>
 }
 
 /// Reads an answer of each kind, for a fuzzer.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_any(body: &[u8]) {
     let text = String::from_utf8_lossy(body);
     let hosts = Hosts::new(
@@ -159,7 +159,7 @@ pub(crate) fn read_any(body: &[u8]) {
 }
 
 /// Whatever an answer names: nobody outside is told credentials.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 fn trusted(hosts: Option<&Hosts>, text: &str) {
     let (Some(hosts), Ok(url)) = (hosts, Url::parse(text)) else {
         return;
@@ -173,5 +173,55 @@ fn trusted(hosts: Option<&Hosts>, text: &str) {
             host.ends_with(".kommune.example") || host == "gate.example",
             "only within"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// Answers of each kind, good ones and others.
+    const SEEDS: [&str; 9] = [
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/found.json"),
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/unknown.json"),
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/online.json"),
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/settings.xml"),
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/address.xml"),
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/url.xml"),
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/pox.xml"),
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/pox_url.xml"),
+        include_str!("../../../../fuzz/seeds/ews_autodiscover/pox_error.xml"),
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// The same judge as the fuzzer's, on answers that were damaged.
+        #[test]
+        fn whatever_an_answer_says_nobody_outside_is_told_credentials(
+            seed in 0..SEEDS.len(),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_u8..4), 0..12),
+        ) {
+            let mut body = SEEDS.get(seed).copied().unwrap_or_default().as_bytes().to_vec();
+            for (place, byte, kind) in edits {
+                if body.is_empty() {
+                    break;
+                }
+                let at = place.index(body.len());
+                match kind {
+                    0 => body.truncate(at),
+                    1 => body.insert(at, byte),
+                    2 => {
+                        body.remove(at);
+                    }
+                    _ => {
+                        let rest = body.split_off(at);
+                        body.extend_from_slice(b"https://evil.example/");
+                        body.extend(rest);
+                    }
+                }
+            }
+            super::read_any(&body);
+        }
     }
 }
