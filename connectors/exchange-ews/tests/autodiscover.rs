@@ -665,7 +665,7 @@ async fn of_many_readers_of_one_mailbox_one_asks() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_holds_up_its_own_mailbox_only() {
+async fn k136_a_lookup_that_fails_holds_up_its_own_mailbox_only() {
     let (_town, exchange, connection) = simple().await;
     exchange
         .inject_spec("AutodiscoverJson@anna@kommune.example*all=hang-before")
@@ -675,10 +675,9 @@ async fn a_server_that_hangs_holds_up_its_own_mailbox_only() {
         async move { read_anna(&connection).await.err() }
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let begun = Instant::now();
     read(connection.as_ref(), request(BO, winter()))
         .await
         .unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(!slow.is_finished(), "the other waited for it");
     assert_eq!(slow.await.unwrap().unwrap().code, "4930");
 }
