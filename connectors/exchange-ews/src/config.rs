@@ -275,8 +275,13 @@ impl Settings {
                 "`writable` needs `home_zone`, the zone in which whole days are written; for example `Europe/Copenhagen`",
             ));
         }
-        if self.reminder_minutes.is_some_and(|minutes| minutes > 40_320) {
-            return Err(Error::config("`reminder_minutes`: at most 40320, four weeks"));
+        if self
+            .reminder_minutes
+            .is_some_and(|minutes| minutes > 40_320)
+        {
+            return Err(Error::config(
+                "`reminder_minutes`: at most 40320, four weeks",
+            ));
         }
         Ok(())
     }

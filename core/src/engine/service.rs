@@ -174,7 +174,8 @@ impl Engine {
         let parting = async {
             if !watching.is_terminated() {
                 let heard = async { while hints.recv().await.is_some() {} };
-                let _ = tokio::time::timeout(PARTING, async { tokio::join!(watching, heard) }).await;
+                let _ =
+                    tokio::time::timeout(PARTING, async { tokio::join!(watching, heard) }).await;
             }
         };
         // What is under way stops at its next step; what it has stored stays. A remote call that takes

@@ -211,7 +211,9 @@ impl Store {
         let owner = self.mailboxes.get(mailbox);
         owner.is_some_and(|owner| {
             let held = owner.folders.values().map(|state| state.live.len());
-            owner.quota.is_some_and(|quota| held.sum::<usize>() >= quota)
+            owner
+                .quota
+                .is_some_and(|quota| held.sum::<usize>() >= quota)
         })
     }
 
