@@ -2,10 +2,15 @@
  * A connector library that breaks the contract, in the way that it is compiled for (the macros) or that the settings
  * ask for (their text).
  */
+#define _POSIX_C_SOURCE 200809L
+
 #include "calbridge.h"
 
 #include <stdlib.h>
 #include <string.h>
+#ifndef _WIN32
+#include <unistd.h>
+#endif
 
 #ifdef REPLAY
 #include "recorded.h"
@@ -121,6 +126,21 @@ static uint64_t call(void *instance, calbridge_bytes method, calbridge_bytes pay
                                   "{\"postponed\":{}}}],\"extra\":{}}"));
   } else if (strstr(behave, "never")) {
     return 5;
+#ifndef _WIN32
+  } else if (strstr(behave, "leave-helper")) {
+    if (fork() == 0) {
+      sleep(60);
+      _exit(0);
+    }
+    abort();
+  } else if (strstr(behave, "block-call")) {
+    for (;;) {
+      pause();
+    }
+  } else if (strstr(behave, "read-input")) {
+    char byte;
+    done(user, read(0, &byte, 1) == 0 ? CALBRIDGE_OK : CALBRIDGE_ERR, text("{\"results\":[]}"));
+#endif
   } else {
     done(user, CALBRIDGE_OK, text("{}"));
   }

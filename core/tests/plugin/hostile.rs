@@ -375,3 +375,105 @@ async fn a_library_that_never_answers_holds_nobody_up() {
         assert_eq!(answer.len(), 1);
     }
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_library_has_started_does_not_hide_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "helper", &[]) else {
+        return;
+    };
+    let hostile = load(&settings(&library, Isolation::Process), &launcher())
+        .unwrap()
+        .remove(0);
+    let patience = Duration::from_secs(10);
+    let answer = tokio::time::timeout(patience, fetch(&hostile, "leave-helper")).await;
+    let error = answer.expect("its end is noticed").unwrap_err();
+    assert_eq!(error.code, "plugin.process-ended", "{error}");
+    assert!(error.message.contains("signal: 6"), "{error}");
+    // What it has started went with it.
+    #[cfg(target_os = "linux")]
+    {
+        let path = library.canonicalize().unwrap();
+        let path = path.to_str().unwrap();
+        crate::common::until("nobody is left", async || {
+            !std::fs::read_dir("/proc")
+                .unwrap()
+                .filter_map(|entry| std::fs::read(entry.unwrap().path().join("cmdline")).ok())
+                .any(|line| String::from_utf8_lossy(&line).contains(path))
+        })
+        .await;
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_does_not_get_at_the_frames_by_its_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "input", &[]) else {
+        return;
+    };
+    let hostile = load(&settings(&library, Isolation::Process), &launcher())
+        .unwrap()
+        .remove(0);
+    let patience = Duration::from_secs(10);
+    let answer = tokio::time::timeout(patience, fetch(&hostile, "read-input")).await;
+    let error = answer.expect("its input is empty").unwrap_err();
+    // Of nothing it read nothing.
+    assert!(error.message.contains("answered about 0"), "{error}");
+}
+
+/// The program was killed: nobody is there to end its children.
+#[cfg(unix)]
+#[test]
+fn a_child_whose_library_blocks_ends_with_its_input() {
+    use std::io::{Read as _, Write as _};
+    use std::process::Stdio;
+    use std::time::Instant;
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "blocks", &[]) else {
+        return;
+    };
+    let mut child = Command::new(launcher().program)
+        .arg(&library)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut ask = |frame: serde_json::Value| {
+        let frame = frame.to_string();
+        let length = u32::try_from(frame.len()).unwrap();
+        input.write_all(&length.to_le_bytes()).unwrap();
+        input.write_all(frame.as_bytes()).unwrap();
+    };
+    let mut output = child.stdout.take().unwrap();
+    let mut answered = || loop {
+        let mut length = [0; 4];
+        output.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; usize::try_from(u32::from_le_bytes(length)).unwrap()];
+        output.read_exact(&mut frame).unwrap();
+        let frame: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+        if frame.get("answer").is_some() {
+            return;
+        }
+    };
+    ask(
+        json!({"open": {"id": 1, "instance": 1, "connector": "hostile",
+        "config": {"behave": "block-call"}}}),
+    );
+    answered();
+    ask(json!({"call": {"id": 2, "instance": 1, "method": "check", "payload": {}}}));
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none());
+    drop(input);
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(10) {
+            child.kill().unwrap();
+            panic!("it lives on");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 
@@ -19,6 +20,9 @@ use super::slots::garbled;
 use super::{LoadError, boundary, frame, trust};
 use crate::connector::Error;
 
+/// How long what is under way may hold the process up when its input has ended.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// Loads the library and carries out what the program asks for, until the program ends or closes the pipe. What the
 /// program started as a child does, and nothing else: its standard output belongs to the frames.
 ///
@@ -26,11 +30,15 @@ use crate::connector::Error;
 /// children itself, when their work is done.
 #[must_use]
 pub fn run(path: &Path, sha256: Option<&str>) -> ExitCode {
-    let Ok(output) = take_stdout() else {
+    let (Ok(output), Ok(input)) = (take_stdout(), take_stdin()) else {
         return ExitCode::FAILURE;
     };
     ignore_signals();
     let frames = Frames::begin(output);
+    // From the beginning: a library may also block in what it does when it is loaded.
+    let Ok(asked) = listen(input) else {
+        return ExitCode::FAILURE;
+    };
     let library = trust::check(path, sha256).and_then(|path| {
         let library = Library::load(&path, forward(frames.clone()))?;
         let manifest = library.manifest()?;
@@ -72,12 +80,51 @@ pub fn run(path: &Path, sha256: Option<&str>) -> ExitCode {
         instances: Mutex::default(),
         calls: Arc::default(),
     });
-    let mut input = BufReader::with_capacity(64 * 1024, io::stdin().lock());
-    while let Ok(Some(frame)) = frame::read(&mut input) {
+    while let Ok(frame) = asked.recv() {
         child.take(frame);
     }
     // The program is gone or wants no more; nobody is left to wait for what is going on.
     std::process::exit(0)
+}
+
+/// Reads frames on a thread of its own: the end of the input is also noticed while the library blocks in a call, and
+/// ends the process, whatever is under way.
+fn listen(input: File) -> io::Result<mpsc::Receiver<Frame>> {
+    let (asked, frames) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("calbridge-input".to_owned())
+        .spawn(move || {
+            let mut input = BufReader::with_capacity(64 * 1024, input);
+            while let Ok(Some(frame)) = frame::read(&mut input) {
+                if asked.send(frame).is_err() {
+                    break;
+                }
+            }
+            drop(asked);
+            std::thread::sleep(LEAVE);
+            end();
+        })?;
+    Ok(frames)
+}
+
+/// Ends the process and what it has started, without asking the library: what it does at the end may block, too.
+#[cfg(unix)]
+fn end() -> ! {
+    use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+    let own = getpid();
+    // Started by hand it may share its group with others.
+    let _killed = if getpgrp() == own {
+        kill_process_group(own, Signal::KILL)
+    } else {
+        kill_process(own, Signal::KILL)
+    };
+    std::process::abort()
+}
+
+/// Ends the process without asking the library: what it does at the end may block, too.
+#[cfg(windows)]
+fn end() -> ! {
+    std::process::abort()
 }
 
 /// The program puts the path before it.
@@ -256,10 +303,22 @@ impl Frames {
 /// Takes standard output for the frames alone; what the library prints goes to standard error.
 #[cfg(unix)]
 fn take_stdout() -> io::Result<File> {
-    let output = rustix::io::dup(io::stdout())?;
+    let output = rustix::io::fcntl_dupfd_cloexec(io::stdout(), FIRST_FREE)?;
     rustix::stdio::dup2_stdout(io::stderr())?;
     Ok(File::from(output))
 }
+
+/// Takes standard input for the frames alone: what the library starts finds an empty one.
+#[cfg(unix)]
+fn take_stdin() -> io::Result<File> {
+    let input = rustix::io::fcntl_dupfd_cloexec(io::stdin(), FIRST_FREE)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(File::from(input))
+}
+
+/// Behind the standard streams.
+#[cfg(unix)]
+const FIRST_FREE: std::os::fd::RawFd = 3;
 
 /// Windows has no safe way to put another handle in its place: a library that prints breaks its frames.
 #[cfg(windows)]
@@ -269,6 +328,13 @@ fn take_stdout() -> io::Result<File> {
         .as_handle()
         .try_clone_to_owned()
         .map(File::from)
+}
+
+/// As for standard output; a program that the library starts must be given an input of its own.
+#[cfg(windows)]
+fn take_stdin() -> io::Result<File> {
+    use std::os::windows::io::AsHandle as _;
+    io::stdin().as_handle().try_clone_to_owned().map(File::from)
 }
 
 /// On a thread of its own, for as long as the process runs.

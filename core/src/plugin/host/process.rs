@@ -24,6 +24,9 @@ const INSTANCE: u64 = 1;
 /// How long a child may take to end when its input has ended.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// How long what a child said last may still be on its way when it has ended.
+const DRAIN: Duration = Duration::from_millis(500);
+
 /// A library whose connections run in children, one each.
 pub(super) struct Program {
     path: PathBuf,
@@ -171,15 +174,23 @@ pub(super) struct Child {
 
 struct Shared {
     name: String,
-    process: Mutex<Process>,
+    process: Mutex<Running>,
     state: Mutex<State>,
     ended: Condvar,
+}
+
+struct Running {
+    process: Process,
+    /// Its number may be another process's by now.
+    reaped: bool,
 }
 
 #[derive(Default)]
 struct State {
     /// Set under the same lock as the table of those who wait, so that a call cannot slip between.
     dead: Option<(Instant, Error)>,
+    /// It lived on without saying anything, and was killed.
+    mute: bool,
     /// The child was asked to end.
     dismissed: bool,
     waiting: HashMap<u64, OnReply>,
@@ -190,30 +201,36 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the process ended; one that does not end after its output has is killed.
-    fn reap(&self) -> String {
-        let begun = Instant::now();
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match process.try_wait() {
-                Ok(Some(status)) => return status.to_string(),
-                Ok(None) if begun.elapsed() < LEAVE => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Ok(None) => {
-                    self.kill_process(&mut process);
-                    return match process.wait() {
-                        Ok(_) => "killed, because it stopped speaking".to_owned(),
-                        Err(error) => error.to_string(),
-                    };
-                }
-                Err(error) => return error.to_string(),
-            }
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the end of the process: what it has started may keep its output open for longer.
+    fn reap(&self, number: u32) -> String {
+        await_end(self, number);
+        let mut running = self.running();
+        // What it has left behind goes with it.
+        if !running.reaped {
+            kill_group(&running.process);
+        }
+        let status = running.process.wait();
+        running.reaped = true;
+        drop(running);
+        match status {
+            Ok(_) if self.lock().mute => "killed, because it stopped speaking".to_owned(),
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
         }
     }
 
-    fn kill_process(&self, process: &mut Process) {
-        if let Err(error) = process.kill() {
+    /// Ends the process, and what it has started.
+    fn kill(&self) {
+        let mut running = self.running();
+        if running.reaped {
+            return;
+        }
+        kill_group(&running.process);
+        if let Err(error) = running.process.kill() {
             tracing::warn!(
                 target: "calbridge::plugin",
                 plugin = self.name,
@@ -221,11 +238,6 @@ impl Shared {
                 "The child process of a connector cannot be killed."
             );
         }
-    }
-
-    fn kill(&self) {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        self.kill_process(&mut process);
     }
 
     /// The child is gone: all who wait for it learn it.
@@ -299,17 +311,33 @@ impl Child {
         };
         let shared = Arc::new(Shared {
             name: path.display().to_string(),
-            process: Mutex::new(process),
+            process: Mutex::new(Running {
+                process,
+                reaped: false,
+            }),
             state: Mutex::default(),
             ended: Condvar::new(),
         });
         let (input, frames) = mpsc::channel();
         let (tell_hello, hello) = mpsc::channel();
+        let (tell_silent, silent) = mpsc::channel();
         let threads = [
             thread("calbridge-child-in", move || write_frames(stdin, &frames)),
             thread("calbridge-child-out", {
                 let shared = Arc::clone(&shared);
-                move || read_frames(stdout, &shared, &tell_hello)
+                move || {
+                    let why = read_frames(stdout, &shared, &tell_hello);
+                    fall_silent(&shared, why, &tell_silent);
+                }
+            }),
+            thread("calbridge-child-end", {
+                let shared = Arc::clone(&shared);
+                move || {
+                    let how = shared.reap(number);
+                    // Whatever keeps its output open, it is not the child.
+                    let why = silent.recv_timeout(DRAIN).ok().flatten();
+                    shared.bury(&why.map_or(how.clone(), |why| format!("{why}; {how}")));
+                }
             }),
             thread("calbridge-child-err", {
                 let name = shared.name.clone();
@@ -336,7 +364,7 @@ impl Child {
                 return Err(failed("it does not say what it holds".to_owned()));
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                child.shared.gone_within(LEAVE);
+                child.shared.gone_within(2 * LEAVE);
                 let why = child.shared.lock().dead.clone();
                 return Err(failed(why.map_or_else(
                     || "it ended at once".to_owned(),
@@ -348,9 +376,6 @@ impl Child {
             path: path.to_owned(),
             reason,
         };
-        let holds = hello.error.is_none() && hello.manifest.is_some();
-        // One that cannot begin ends at once, and has said why.
-        child.shared.lock().dismissed = !holds;
         match hello {
             Hello {
                 error: Some(error),
@@ -521,10 +546,15 @@ fn write_frames(mut stdin: ChildStdin, frames: &mpsc::Receiver<Vec<u8>>) {
     }
 }
 
-fn read_frames(stdout: ChildStdout, shared: &Shared, tell_hello: &mpsc::Sender<Hello>) {
+/// Reads until the child says nothing more; tells what was wrong with what it said, if something was.
+fn read_frames(
+    stdout: ChildStdout,
+    shared: &Shared,
+    tell_hello: &mpsc::Sender<Hello>,
+) -> Option<String> {
     let mut stdout = BufReader::with_capacity(64 * 1024, stdout);
     let sink = log::sink(shared.name.clone());
-    let why = loop {
+    loop {
         match frame::read(&mut stdout) {
             Ok(Some(frame)) => {
                 if let Some(answer) = frame.answer {
@@ -537,21 +567,68 @@ fn read_frames(stdout: ChildStdout, shared: &Shared, tell_hello: &mpsc::Sender<H
                 } else if let Some(record) = frame.log {
                     sink(record.level, record.record.get().as_bytes());
                 } else if let Some(hello) = frame.hello {
+                    // One that cannot begin ends at once, and has said why.
+                    if hello.error.is_some() || hello.manifest.is_none() {
+                        shared.lock().dismissed = true;
+                    }
                     // Only the first one is waited for.
                     drop(tell_hello.send(hello));
                 }
             }
-            Ok(None) => break None,
-            Err(error) => break Some(error.to_string()),
+            Ok(None) => return None,
+            Err(error) => return Some(error.to_string()),
         }
-    };
-    if why.is_some() {
-        // It does not speak the language; nothing it says later can be understood either.
+    }
+}
+
+/// A child that does not speak any more, or another language, is no use even if it lives on.
+fn fall_silent(shared: &Shared, why: Option<String>, tell: &mpsc::Sender<Option<String>>) {
+    let wrong = why.is_some();
+    // Whoever waits for it may have lost patience.
+    drop(tell.send(why));
+    if wrong {
+        shared.kill();
+    } else if !shared.gone_within(LEAVE) {
+        shared.lock().mute = true;
         shared.kill();
     }
-    let how = shared.reap();
-    shared.bury(&why.map_or(how.clone(), |why| format!("{why}; {how}")));
 }
+
+/// Waits for the end of a process and leaves its number with it, so that its group can be ended safely.
+#[cfg(unix)]
+fn await_end(_: &Shared, number: u32) {
+    use rustix::io::Errno;
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let Some(pid) = pid(number) else {
+        return;
+    };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while matches!(waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
+}
+
+#[cfg(windows)]
+fn await_end(shared: &Shared, _: u32) {
+    while matches!(shared.running().process.try_wait(), Ok(None)) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(unix)]
+fn pid(number: u32) -> Option<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(i32::try_from(number).ok()?)
+}
+
+/// What the child has started is in its group, unless it took pains.
+#[cfg(unix)]
+fn kill_group(process: &Process) {
+    if let Some(pid) = pid(process.id()) {
+        // Nobody may be left in it.
+        let _nobody = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(windows)]
+fn kill_group(_: &Process) {}
 
 /// Lines on standard error may hold anything, so they are for fault finding only.
 fn read_lines(stderr: ChildStderr, name: &str) {
