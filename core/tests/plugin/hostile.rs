@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use calbridge_core::connector::{ErrorKind, Outcome, Result};
+use calbridge_core::connector::{ErrorKind, Outcome, Result, Scope};
 use calbridge_core::model::Event;
 use calbridge_core::plugin::host::{Isolation, LoadError, LoadedConnector, PluginSettings, load};
 use serde_json::json;
@@ -373,6 +373,61 @@ async fn a_library_that_never_answers_holds_nobody_up() {
         assert!(answer.is_err(), "{isolation:?}: {answer:?}");
         let answer = fetch(&hostile, "twice").await.unwrap();
         assert_eq!(answer.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_an_answer_is_given_up_at_its_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "late", &[]) else {
+        return;
+    };
+    for isolation in BOTH {
+        let mut launcher = launcher();
+        launcher.answer_deadline = Duration::from_millis(300);
+        let hostile = load(&settings(&library, isolation), &launcher)
+            .unwrap()
+            .remove(0);
+        let patience = Duration::from_secs(10);
+        let answer = tokio::time::timeout(patience, fetch(&hostile, "never")).await;
+        let error = answer.expect("it is given up").unwrap_err();
+        assert_eq!(
+            (error.kind, error.scope, error.code.as_str()),
+            (ErrorKind::Transient, Scope::Connection, "plugin.no-answer"),
+            "{isolation:?}: {error}"
+        );
+        // Writes may have been done; nobody knows.
+        let connection = hostile
+            .open(json!({ "behave": "never" }), context("hostile"))
+            .unwrap();
+        let sink = connection.sink().unwrap();
+        let report = sink
+            .apply(&calendar("anna"), &[write(1, "done")])
+            .await
+            .unwrap();
+        assert!(report.outcomes.is_empty(), "{report:?}");
+        assert_eq!(report.trouble.unwrap().code, "plugin.no-answer");
+    }
+}
+
+/// The tests' runtime has this thread alone.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_library_that_blocks_in_a_call_takes_no_thread_of_the_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "blocking", &[]) else {
+        return;
+    };
+    for isolation in BOTH {
+        let mut launcher = launcher();
+        launcher.answer_deadline = Duration::from_millis(300);
+        let hostile = load(&settings(&library, isolation), &launcher)
+            .unwrap()
+            .remove(0);
+        let error = fetch(&hostile, "block-call").await.unwrap_err();
+        assert_eq!(error.code, "plugin.no-answer", "{isolation:?}: {error}");
+        let answer = fetch(&hostile, "twice").await.unwrap();
+        assert_eq!(answer.len(), 1, "{isolation:?}");
     }
 }
 

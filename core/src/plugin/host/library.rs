@@ -8,7 +8,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use super::super::messages::LibraryManifest;
 use super::log::{self, Sink};
 use super::slots::{self, Pending, Unwanted, garbled, no_answer, reply, wait_for};
 use super::{Carrier, Instance, Launcher, LoadError, boundary, close_in_background};
-use crate::connector::Result;
+use crate::connector::{Error, Result};
 
 /// A library whose code is in this process. It is never unloaded: its threads may run at any time, and destructors
 /// of thread-local values keep pointing into it.
@@ -366,7 +366,10 @@ pub(super) struct InProcess {
 
 impl InProcess {
     pub(super) fn load(path: &Path, launcher: Launcher) -> std::result::Result<Self, LoadError> {
-        let library = Library::load(path, log::sink(path.display().to_string()))?;
+        let library = Library::load(
+            path,
+            log::sink(path.display().to_string(), path.display().to_string()),
+        )?;
         Ok(Self {
             manifest: library.manifest()?,
             library,
@@ -384,9 +387,15 @@ impl Carrier for InProcess {
         &self.launcher
     }
 
-    fn open(&self, connector: &str, config: &[u8]) -> Result<(Arc<dyn Instance>, Vec<u8>)> {
-        self.library.follow_level();
+    fn open(
+        &self,
+        connector: &str,
+        config: &[u8],
+        handle: u64,
+    ) -> Result<(Arc<dyn Instance>, Vec<u8>)> {
+        log::give(handle, &self.library.path.display().to_string());
         let library = Arc::clone(&self.library);
+        let asking = Asking::begin()?;
         let (connector, config) = (connector.to_owned(), config.to_vec());
         let close_deadline = self.launcher.close_deadline;
         let (sender, receiver) = mpsc::channel();
@@ -395,22 +404,21 @@ impl Carrier for InProcess {
             .name("calbridge-open".to_owned())
             .spawn(move || {
                 let (tell, told) = mpsc::channel();
+                library.follow_level();
                 let handle = library.open(&connector, &config, move |status, payload| {
                     drop(tell.send(reply(status, payload.to_vec())));
                 });
                 let open = handle.map(|handle| Open {
                     library,
                     handle,
+                    asking,
                     close_deadline,
                 });
                 // Who has lost patience closes what was opened by dropping it.
                 drop(sender.send((told.recv(), open)));
             });
         if begun.is_err() {
-            return Err(boundary(
-                "plugin.no-thread",
-                "the system gives no thread to open the connection on",
-            ));
+            return Err(no_thread());
         }
         match receiver.recv_timeout(self.launcher.patience) {
             Ok((Ok(Ok(answer)), Some(open))) => Ok((Arc::new(Shared(Arc::new(open))), answer)),
@@ -423,18 +431,54 @@ impl Carrier for InProcess {
     }
 
     fn ask(&self, name: &str, payload: &[u8]) -> Result<Vec<u8>> {
+        let asking = Asking::begin()?;
+        let library = Arc::clone(&self.library);
+        let (name, payload) = (name.to_owned(), payload.to_vec());
         wait_for(self.launcher.patience, |on_reply| {
-            self.library
-                .call(Handle::LIBRARY, name, payload, move |status, payload| {
+            asking.next(move || {
+                library.call(Handle::LIBRARY, &name, &payload, move |status, payload| {
                     on_reply(reply(status, payload.to_vec()));
                 });
+            });
         })
+    }
+}
+
+fn no_thread() -> Error {
+    boundary(
+        "plugin.no-thread",
+        "the system gives no thread to ask the connector on",
+    )
+}
+
+/// A thread that calls the library, one after the other: a library that blocks takes this one alone. It ends when
+/// nobody has anything to ask any more.
+struct Asking(mpsc::Sender<Box<dyn FnOnce() + Send>>);
+
+impl Asking {
+    fn begin() -> Result<Self> {
+        let (sender, questions) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        std::thread::Builder::new()
+            .name("calbridge-asking".to_owned())
+            .spawn(move || {
+                while let Ok(ask) = questions.recv() {
+                    ask();
+                }
+            })
+            .map_err(|_| no_thread())?;
+        Ok(Self(sender))
+    }
+
+    fn next(&self, ask: impl FnOnce() + Send + 'static) {
+        // The thread is there for as long as this is.
+        drop(self.0.send(Box::new(ask)));
     }
 }
 
 struct Open {
     library: Arc<Library>,
     handle: Handle,
+    asking: Asking,
     close_deadline: std::time::Duration,
 }
 
@@ -452,24 +496,55 @@ struct Shared(Arc<Open>);
 
 impl Instance for Shared {
     fn call(&self, name: &str, payload: &[u8], unwanted: Option<Unwanted>) -> Pending {
+        let (name, payload) = (name.to_owned(), payload.to_vec());
         Pending::begin(unwanted, |on_reply| {
+            let call = Arc::new(Call::default());
             let open = Arc::clone(&self.0);
-            open.library.follow_level();
-            let token = open
-                .library
-                .call(open.handle, name, payload, move |status, payload| {
-                    on_reply(reply(status, payload.to_vec()));
+            let asked = Arc::clone(&call);
+            self.0.asking.next(move || {
+                // Given up before its turn came, it is not made.
+                if asked.given_up.load(Ordering::Relaxed) {
+                    return;
+                }
+                open.library.follow_level();
+                let token =
+                    open.library
+                        .call(open.handle, &name, &payload, move |status, payload| {
+                            on_reply(reply(status, payload.to_vec()));
+                        });
+                // It is looked at on this thread alone.
+                *asked.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+            });
+            let open = Arc::clone(&self.0);
+            move || {
+                call.given_up.store(true, Ordering::Relaxed);
+                let cancelled = Arc::clone(&open);
+                open.asking.next(move || {
+                    let token = *call.token.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(token) = token {
+                        cancelled.library.cancel(cancelled.handle, token);
+                    }
                 });
-            move || open.library.cancel(open.handle, token)
+            }
         })
     }
 
     fn tell(&self, name: &str, payload: &[u8]) {
-        let open = &self.0;
-        open.library.call(open.handle, name, payload, |_, _| {});
+        let open = Arc::clone(&self.0);
+        let (name, payload) = (name.to_owned(), payload.to_vec());
+        self.0.asking.next(move || {
+            open.library.call(open.handle, &name, &payload, |_, _| {});
+        });
     }
 
     fn died(&self) -> Option<Instant> {
         None
     }
+}
+
+/// A call on its way to the library.
+#[derive(Default)]
+struct Call {
+    given_up: AtomicBool,
+    token: Mutex<Option<u64>>,
 }

@@ -72,6 +72,10 @@ pub enum Isolation {
     InProcess,
 }
 
+/// How long a call may take: far longer than any that makes progress, so that one that never ends does not keep a sync
+/// from ending.
+const ANSWER: Duration = Duration::from_mins(10);
+
 /// How the program starts itself as the child that holds a library, and how patient it is with it.
 #[derive(Debug, Clone)]
 pub struct Launcher {
@@ -81,6 +85,9 @@ pub struct Launcher {
     pub arguments: Vec<OsString>,
     /// How long a library may take to begin, to open a connection and to say what it can do.
     pub patience: Duration,
+    /// How long a call may take; the wait for hints may take any time. Then the call is given up, and is an error of
+    /// its connection.
+    pub answer_deadline: Duration,
     /// How long `close` may take. Then the connection is given up; a child is killed.
     pub close_deadline: Duration,
     /// How long to wait before a child that ended by itself is started again; doubled each time.
@@ -121,6 +128,7 @@ impl Launcher {
             program,
             arguments: arguments.into_iter().map(Into::into).collect(),
             patience: Duration::from_secs(30),
+            answer_deadline: ANSWER,
             close_deadline: Duration::from_secs(10),
             first_restart: Duration::from_secs(1),
             last_restart: Duration::from_secs(300),
@@ -250,8 +258,13 @@ trait Carrier: Send + Sync + fmt::Debug {
     /// What it says of itself.
     fn manifest(&self) -> &LibraryManifest;
 
-    /// Opens a connection; waits for the answer, which comes with it.
-    fn open(&self, connector: &str, config: &[u8]) -> Result<(Arc<dyn Instance>, Vec<u8>)>;
+    /// Opens a connection; waits for the answer, which comes with it. `handle` is the connection's in the log.
+    fn open(
+        &self,
+        connector: &str,
+        config: &[u8],
+        handle: u64,
+    ) -> Result<(Arc<dyn Instance>, Vec<u8>)>;
 
     /// Asks the library itself; waits for the answer.
     fn ask(&self, name: &str, payload: &[u8]) -> Result<Vec<u8>>;

@@ -103,8 +103,14 @@ impl Carrier for Program {
         &self.launcher
     }
 
-    fn open(&self, connector: &str, config: &[u8]) -> Result<(Arc<dyn Instance>, Vec<u8>)> {
+    fn open(
+        &self,
+        connector: &str,
+        config: &[u8],
+        handle: u64,
+    ) -> Result<(Arc<dyn Instance>, Vec<u8>)> {
         let child = Arc::new(self.child()?);
+        log::give(handle, &speaker(child.process));
         let answer = wait_for(self.launcher.patience, |on_reply| {
             child.send(on_reply, |id| {
                 Ok(Frame {
@@ -326,7 +332,7 @@ impl Child {
             thread("calbridge-child-out", {
                 let shared = Arc::clone(&shared);
                 move || {
-                    let why = read_frames(stdout, &shared, &tell_hello);
+                    let why = read_frames(stdout, &shared, number, &tell_hello);
                     fall_silent(&shared, why, &tell_silent);
                 }
             }),
@@ -546,14 +552,20 @@ fn write_frames(mut stdin: ChildStdin, frames: &mpsc::Receiver<Vec<u8>>) {
     }
 }
 
+/// Each child speaks for itself, whatever library is in it.
+fn speaker(number: u32) -> String {
+    format!("process {number}")
+}
+
 /// Reads until the child says nothing more; tells what was wrong with what it said, if something was.
 fn read_frames(
     stdout: ChildStdout,
     shared: &Shared,
+    number: u32,
     tell_hello: &mpsc::Sender<Hello>,
 ) -> Option<String> {
     let mut stdout = BufReader::with_capacity(64 * 1024, stdout);
-    let sink = log::sink(shared.name.clone());
+    let sink = log::sink(shared.name.clone(), speaker(number));
     loop {
         match frame::read(&mut stdout) {
             Ok(Some(frame)) => {

@@ -19,7 +19,7 @@ use super::super::messages::{
 };
 use super::log::Listening;
 use super::secrets::Secrets;
-use super::slots::{Failure, Unwanted};
+use super::slots::{Failure, Pending, Reply, Unwanted};
 use super::{Carrier, Instance, boundary};
 use crate::connector::{
     ApplyReport, AttemptToken, CalendarSink, CalendarSource, ChangeBatch, ChangeFeed,
@@ -130,7 +130,7 @@ impl Target {
             handle: self.handle,
         };
         let request = write("open", &request)?;
-        let (instance, answer) = self.carrier.open(&self.connector, &request)?;
+        let (instance, answer) = self.carrier.open(&self.connector, &request, self.handle)?;
         Ok((instance, read("open", &answer)?))
     }
 
@@ -282,7 +282,7 @@ impl Link {
     ) -> Answer<A> {
         let (request, traceparent) = self.enveloped(name, request).map_err(Failure::NotSent)?;
         let begun = Instant::now();
-        let mut pending = instance.call(name, &request, unwanted);
+        let mut pending = Box::pin(self.answer(name, instance.call(name, &request, unwanted)));
         let shutdown = &self.target.context.shutdown;
         let reply = tokio::select! {
             biased;
@@ -317,6 +317,33 @@ impl Link {
                 Err(failure)
             }
         }
+    }
+
+    /// Waits for an answer, but not for ever.
+    async fn answer(&self, name: &str, pending: Pending) -> Reply {
+        // Nothing need happen in a calendar for days; and without a runtime there is no timer.
+        if name == method::WATCH_NEXT || tokio::runtime::Handle::try_current().is_err() {
+            return pending.await;
+        }
+        let deadline = self.target.carrier.launcher().answer_deadline;
+        // Given up, it is cancelled.
+        let Ok(reply) = tokio::time::timeout(deadline, pending).await else {
+            tracing::error!(
+                target: "calbridge::plugin",
+                connection = self.target.context.connection,
+                method = name,
+                seconds = deadline.as_secs(),
+                "A connector did not answer in time; the call is given up."
+            );
+            return Err(Failure::Lost(boundary(
+                "plugin.no-answer",
+                format!(
+                    "the connector did not answer `{name}` within {} s, and the call was given up; look whether its system answers, and restart calbridge if it stays so; report it to the connector's vendor",
+                    deadline.as_secs()
+                ),
+            )));
+        };
+        reply
     }
 
     /// The message, and the trace that it belongs to.
