@@ -6,6 +6,7 @@ use std::time::Duration;
 use calbridge_core::engine::SyncConfig;
 use calbridge_core::model::Address;
 use calbridge_core::store::{Order, OrderAnswer, OrderId, OrderKind, Store, StoreError};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::session::{Session, addresses, require_known};
@@ -78,6 +79,7 @@ async fn obey(
     calendars: &[Address],
     what: &OrderKind,
 ) -> Result<Vec<Obeyed>, AppError> {
+    let given = session.clock.now();
     // An order makes no state file.
     let known = session.store_to_read().await?;
     require_known(&known, syncs, calendars).await?;
@@ -89,7 +91,7 @@ async fn obey(
     };
     let engine = match session.engine(syncs.to_vec()).await {
         Err(AppError::Store(StoreError::Locked { .. })) => {
-            return tell(session, syncs.iter().map(order)).await;
+            return tell(session, syncs.iter().map(order), given).await;
         }
         other => other?,
     };
@@ -97,22 +99,23 @@ async fn obey(
     for sync in syncs {
         report.push(Obeyed {
             sync: sync.name.clone(),
-            count: Some(engine.obey(&order(sync)).await?),
+            count: Some(engine.obey(&order(sync), given).await?),
             by_service: false,
         });
     }
     Ok(report)
 }
 
-/// Tells the service that runs, and waits a while for its answers.
+/// Tells the service that runs what was given when, and waits a while for its answers.
 pub(super) async fn tell(
     session: &Session,
     orders: impl Iterator<Item = Order>,
+    at: Timestamp,
 ) -> Result<Vec<Obeyed>, AppError> {
     let store = session.store_beside().await?;
     let mut given = Vec::new();
     for order in orders {
-        let id = store.give_order(&order, session.clock.now()).await?;
+        let id = store.give_order(&order, at).await?;
         given.push((order.sync, id));
     }
     let mut report = Vec::with_capacity(given.len());

@@ -124,7 +124,7 @@ async fn tell_service(
             reconcile: options.reconcile,
         },
     };
-    let report = orders::tell(session, syncs.iter().map(order)).await?;
+    let report = orders::tell(session, syncs.iter().map(order), session.clock.now()).await?;
     output.show(&report, || {
         orders::lines(&report, |count| {
             format!(

@@ -158,7 +158,10 @@ impl Stage {
     /// # Errors
     /// Nothing could be done at all.
     pub(super) async fn approve(&mut self) -> Result<(u64, Round), AppError> {
-        let approved = self.engine.approve(&self.sync, &[]).await?;
+        let approved = self
+            .engine
+            .approve(&self.sync, &[], self.clock.now())
+            .await?;
         Ok((approved, self.sync(false).await?))
     }
 

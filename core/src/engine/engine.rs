@@ -592,12 +592,17 @@ impl Engine {
         Ok(plans)
     }
 
-    /// Removes what retention says.
+    /// Removes what retention says; nothing while this computer's clock is not believed: what is removed too early is
+    /// not told again by sources.
     ///
     /// # Errors
     /// The store's.
     pub async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
-        let now = self.clock.now();
+        let believed = self.believed();
+        if !believed.trusted {
+            return Ok(Pruned::default());
+        }
+        let now = believed.now;
         // What a window still reaches is not forgotten, whatever the setting.
         let reach = self
             .syncs
@@ -621,19 +626,24 @@ impl Engine {
         self.store.prune(self.fence, retention, now).await
     }
 
-    /// An operator approves the deletes that the guard holds; answers how many. They are sent with the next
-    /// pass over their calendars.
+    /// An operator approved, at `given`, the deletes that the guard held then; answers how many. They are sent with the
+    /// next pass over their calendars. What a pass has held since then nobody has seen: it goes on waiting.
     ///
     /// # Errors
     /// The store's.
-    pub async fn approve(&self, sync: &SyncConfig, only: &[Address]) -> Result<u64, StoreError> {
+    pub async fn approve(
+        &self,
+        sync: &SyncConfig,
+        only: &[Address],
+        given: Timestamp,
+    ) -> Result<u64, StoreError> {
         let mut approved = 0;
         for state in self.store.calendars(&sync.name).await? {
             if only.is_empty() || only.contains(&state.calendar.address) {
                 let _alone = self.alone.lock(&(sync.name.clone(), state.id)).await;
                 approved += self
                     .store
-                    .approve(self.fence, &sync.name, state.id, self.clock.now())
+                    .approve(self.fence, &sync.name, state.id, given, self.clock.now())
                     .await?;
             }
         }

@@ -64,9 +64,9 @@ pub fn is_approved(row: &Row) -> bool {
 
 /// Whether a delete that is held was confirmed without an operator: the source has been listed completely a day after it
 /// was held, in the same folder as then, and still holds nothing of it. What was there at first contact takes an
-/// operator.
+/// operator. What was listed later than `now` was listed by a clock that was wrong.
 #[must_use]
-pub fn is_confirmed(row: &Row, source: &SourceState) -> bool {
+pub fn is_confirmed(row: &Row, source: &SourceState, now: Timestamp) -> bool {
     let (Some(held), Some(gone), Some(full), Some(folder)) = (
         row.held_since,
         row.sourceless,
@@ -79,6 +79,7 @@ pub fn is_confirmed(row: &Row, source: &SourceState) -> bool {
         && !row.first_contact
         // A folder that was put in another's place may have brought the deletes with it.
         && folder < gone
+        && full <= now
         && full.duration_since(held) >= GUARD_SPAN
 }
 

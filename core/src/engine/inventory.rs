@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::link::legacy_ids;
-use super::outcome::found_absent;
+use super::outcome::{LONGEST_BELIEVED, found_absent};
 use super::{OnSink, Row, SinkView};
 use crate::connector::{InventoryBounds, InventoryEntry, SinkCapabilities};
 use crate::model::{EventKey, Window};
@@ -53,7 +53,7 @@ pub fn take(
             i64::try_from(sink.own_write_delay_ms).unwrap_or(i64::MAX),
         ))
         .unwrap_or(began);
-    let by_legacy = by_legacy(rows, entries, window, settled, sink);
+    let by_legacy = by_legacy(rows, entries, window, (settled, began), sink);
     // A record that nobody stands for may be one that was sent and not answered yet.
     let awaited = rows.iter().any(is_made_without_answer);
     let by_key = if awaited {
@@ -105,7 +105,7 @@ pub fn take(
         let Some(known) = rows.get(row).filter(|_| listed.insert(row)) else {
             continue;
         };
-        if is_recent(known, settled) {
+        if is_recent(known, settled, began) {
             continue;
         }
         let mut now = known.clone();
@@ -126,7 +126,7 @@ pub fn take(
         if listed.contains(&position)
             || row.sink.state == OnSink::Absent
             || is_made_without_answer(row)
-            || is_recent(row, settled)
+            || is_recent(row, settled, began)
             || !is_inside(row, window, sink.inventory)
         {
             continue;
@@ -147,7 +147,7 @@ fn by_legacy(
     rows: &[Row],
     entries: &[InventoryEntry],
     window: Window,
-    settled: Timestamp,
+    (settled, began): (Timestamp, Timestamp),
     sink: &SinkCapabilities,
 ) -> HashMap<String, usize> {
     let there: HashSet<String> = entries
@@ -164,7 +164,7 @@ fn by_legacy(
             && row.attempt.is_none()
             && !row.sink.foreign
             && lost
-            && !is_recent(row, settled)
+            && !is_recent(row, settled, began)
         {
             for id in legacy_ids(&sink.external_ids, &row.key) {
                 found.entry(id.to_lowercase()).or_insert(position);
@@ -215,13 +215,12 @@ fn without_record(row: &Row) -> Row {
     row
 }
 
-/// Whether the sink acknowledged, or was sent, a write so late that the inventory may not show it.
-fn is_recent(row: &Row, settled: Timestamp) -> bool {
-    row.sink.acknowledged.is_some_and(|at| at >= settled)
-        || row
-            .attempt
-            .as_ref()
-            .is_some_and(|attempt| attempt.at >= settled)
+/// Whether the sink acknowledged, or was sent, a write so late that the inventory may not show it. What lies far ahead was
+/// noted by a clock that was wrong.
+fn is_recent(row: &Row, settled: Timestamp, began: Timestamp) -> bool {
+    let attempted = row.attempt.as_ref().map(|attempt| attempt.at);
+    let mut noted = row.sink.acknowledged.into_iter().chain(attempted);
+    noted.any(|at| at >= settled && at.duration_since(began) <= LONGEST_BELIEVED)
 }
 
 /// Whether the inventory would have listed the record. One that reaches over an edge of the window is left

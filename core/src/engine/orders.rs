@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,9 @@ use super::outcome;
 use super::report::Work;
 use super::{Row, SyncConfig};
 use crate::model::Address;
-use crate::store::{Order, OrderAnswer, OrderKind, Pause, PauseScope, RowCommit, StoreError};
+use crate::store::{
+    Order, OrderAnswer, OrderKind, Pause, PauseScope, RowCommit, StoreError, WaitingOrder,
+};
 
 /// How often the store is asked for orders.
 const LOOK: Duration = Duration::from_secs(1);
@@ -61,15 +64,15 @@ impl Engine {
         }
     }
 
-    /// Carries out an order as far as it concerns what is stored; answers how many events (or calendars) it
-    /// concerned.
+    /// Carries out an order that was given at `given`, as far as it concerns what is stored; answers how many events (or
+    /// calendars) it concerned.
     ///
     /// # Errors
     /// [`EngineError::NoSync`], [`EngineError::Paused`], [`EngineError::Store`].
-    pub async fn obey(&self, order: &Order) -> Result<u64, EngineError> {
+    pub async fn obey(&self, order: &Order, given: Timestamp) -> Result<u64, EngineError> {
         let sync = self.sync(&order.sync)?;
         match &order.what {
-            OrderKind::Approve => Ok(self.approve(sync, &order.calendars).await?),
+            OrderKind::Approve => Ok(self.approve(sync, &order.calendars, given).await?),
             OrderKind::Resend { event } => {
                 self.resend(sync, &order.calendars, event.as_deref()).await
             }
@@ -143,8 +146,8 @@ impl Engine {
                     Vec::new()
                 }
             };
-            for (id, order) in waiting {
-                let answer = match self.obey(&order).await {
+            for WaitingOrder { id, given, order } in waiting {
+                let answer = match self.obey(&order, given).await {
                     Ok(count) => {
                         tracing::info!(
                             sync = order.sync,

@@ -116,8 +116,9 @@ impl Plan {
         let prints = unit.store.prints();
         let basis = basis(&unit.sync.rules(), unit.sink.version(), &prints);
         let now = unit.clock.now();
+        let told = !unit.withdrawn && !matches!(deletes, Deletes::ClockUnclear);
         for row in &mut rows {
-            if !unit.withdrawn && guard::is_confirmed(row, state) {
+            if told && guard::is_confirmed(row, state, now) {
                 row.approved = Some(now);
             }
         }

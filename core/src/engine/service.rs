@@ -32,6 +32,8 @@ const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(1);
 pub(super) const GRACE: Duration = Duration::from_secs(4);
 /// How long a watch may take to give back what the system keeps for it.
 const PARTING: Duration = Duration::from_millis(2500);
+/// When retention is first applied: servers have told their time by then.
+const FIRST_PRUNE: Duration = Duration::from_secs(10 * 60);
 /// How often retention is applied.
 const PRUNE_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 /// How long to wait until a failed roster is asked for again.
@@ -77,16 +79,17 @@ impl Engine {
 
     /// Ends only when the store was taken over.
     async fn keep_pruned(&self, retention: Retention, shutdown: &CancellationToken) -> StoreError {
+        let mut wait = FIRST_PRUNE;
         loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = shutdown.cancelled() => return std::future::pending().await,
+            }
+            wait = Duration::try_from(PRUNE_INTERVAL).unwrap_or_default();
             match self.prune(retention).await {
                 Ok(pruned) => tracing::debug!(?pruned, "Retention was applied."),
                 Err(fenced @ StoreError::Fenced) => return fenced,
                 Err(error) => tracing::warn!(%error, "Retention could not be applied."),
-            }
-            let wait = Duration::try_from(PRUNE_INTERVAL).unwrap_or_default();
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = shutdown.cancelled() => return std::future::pending().await,
             }
         }
     }

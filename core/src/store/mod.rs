@@ -24,7 +24,7 @@ mod order;
 pub mod sqlite;
 
 pub use connection::{ConnectionState, ConnectionTrouble};
-pub use order::{Order, OrderAnswer, OrderId, OrderKind, Pause, PauseScope, Spent};
+pub use order::{Order, OrderAnswer, OrderId, OrderKind, Pause, PauseScope, Spent, WaitingOrder};
 
 /// Names one calendar in the store, for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -574,12 +574,14 @@ pub trait Store: Send + Sync {
     /// take part or not.
     async fn held_calendars(&self, sync: &str) -> StoreResult<BTreeSet<CalendarId>>;
 
-    /// An operator approves the held deletes of a calendar; answers how many.
+    /// An operator approved, at `given`, the deletes of a calendar that were held then; answers how many. What was held
+    /// later than `now` was held by a clock that was wrong, and counts as seen.
     async fn approve(
         &self,
         fence: Fence,
         sync: &str,
         calendar: CalendarId,
+        given: Timestamp,
         now: Timestamp,
     ) -> StoreResult<u64>;
 
@@ -618,7 +620,7 @@ pub trait Store: Send + Sync {
     async fn give_order(&self, order: &Order, now: Timestamp) -> StoreResult<OrderId>;
 
     /// The orders that wait, the oldest first.
-    async fn orders(&self) -> StoreResult<Vec<(OrderId, Order)>>;
+    async fn orders(&self) -> StoreResult<Vec<WaitingOrder>>;
 
     /// Notes what became of an order.
     async fn answer_order(

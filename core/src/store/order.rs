@@ -21,7 +21,7 @@ pub struct Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OrderKind {
-    /// Let go the deletes that the guard holds.
+    /// Let go the deletes that the guard held when the order was given.
     Approve,
     /// Try refused writes again, and write again what the sink holds already. With an event (iCalendar UID, or the
     /// sink's id): that one alone.
@@ -42,6 +42,17 @@ pub enum OrderKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OrderId(pub i64);
+
+/// An order that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingOrder {
+    /// Its name.
+    pub id: OrderId,
+    /// When the operator gave it.
+    pub given: Timestamp,
+    /// What is to be done.
+    pub order: Order,
+}
 
 /// What became of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]

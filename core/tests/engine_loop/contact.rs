@@ -48,7 +48,14 @@ async fn what_is_there_already_is_adopted_corrected_or_removed() {
     // What nobody stands for waits for one approval, few as it is, and is named once.
     assert_eq!(report.total.held, 1);
     let sync = &world.engine.syncs()[0];
-    assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 1);
+    assert_eq!(
+        world
+            .engine
+            .approve(sync, &[], world.clock.now())
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(world.sync_well().await.total.deleted, 1);
     assert_eq!(
         world.sink.ids(),
@@ -92,7 +99,14 @@ async fn what_a_plan_shows_can_be_approved_before_anything_is_written() {
         assert_eq!(held, 1);
     }
     assert!(world.sink.writes().is_empty());
-    assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 1);
+    assert_eq!(
+        world
+            .engine
+            .approve(sync, &[], world.clock.now())
+            .await
+            .unwrap(),
+        1
+    );
     world.sync_well().await;
     assert_eq!(world.sink.writes(), ["create a", "delete ghost"]);
 }

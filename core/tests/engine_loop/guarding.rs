@@ -189,7 +189,14 @@ async fn withdraw_works_for_more_than_two_events() {
         "the guard holds what empties a calendar"
     );
     let sync = &world.engine.syncs()[0];
-    assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 4);
+    assert_eq!(
+        world
+            .engine
+            .approve(sync, &[], world.clock.now())
+            .await
+            .unwrap(),
+        4
+    );
     world.sync_well().await;
     assert!(world.sink.ids().is_empty(), "{:?}", world.sink.ids());
 }
@@ -210,10 +217,24 @@ async fn a_legitimately_emptied_calendar_is_released_by_an_operator() {
     world.sync_well().await;
     let sync = &world.engine.syncs()[0];
     let nobody = [Address::new(BO).unwrap()];
-    assert_eq!(world.engine.approve(sync, &nobody).await.unwrap(), 0);
+    assert_eq!(
+        world
+            .engine
+            .approve(sync, &nobody, world.clock.now())
+            .await
+            .unwrap(),
+        0
+    );
     world.sync_well().await;
     assert_eq!(world.sink.ids().len(), 4);
-    assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 4);
+    assert_eq!(
+        world
+            .engine
+            .approve(sync, &[], world.clock.now())
+            .await
+            .unwrap(),
+        4
+    );
     world.sync_well().await;
     assert!(world.sink.ids().is_empty(), "{:?}", world.sink.ids());
 }
@@ -405,7 +426,7 @@ async fn an_approval_outlives_a_source_that_is_down_for_a_while() {
     assert_eq!(
         world
             .engine
-            .approve(&world.engine.syncs()[0], &[])
+            .approve(&world.engine.syncs()[0], &[], world.clock.now())
             .await
             .unwrap(),
         4
@@ -477,7 +498,14 @@ async fn what_waits_since_first_contact_does_not_make_deletes_look_few() {
 async fn approved_deletes_do_not_hold_those_that_come_after_them() {
     let world = held_world().await;
     let sync = &world.engine.syncs()[0];
-    assert_eq!(world.engine.approve(sync, &[]).await.unwrap(), 9);
+    assert_eq!(
+        world
+            .engine
+            .approve(sync, &[], world.clock.now())
+            .await
+            .unwrap(),
+        9
+    );
     assert_eq!(world.sync_well().await.total.deleted, 9);
     world.forward(1);
     world.source.remove(ANNA, "f9");
@@ -555,7 +583,10 @@ async fn what_has_passed_is_not_sent_again() {
         calendars: vec![],
         what: calbridge_core::store::OrderKind::Resend { event: None },
     };
-    assert_eq!(world.engine.obey(&order).await.unwrap(), 1);
+    assert_eq!(
+        world.engine.obey(&order, world.clock.now()).await.unwrap(),
+        1
+    );
     world.sync_well().await;
     world
         .sync_with(SyncOptions {

@@ -19,3 +19,4 @@ mod systems;
 mod timetable;
 mod unanswered;
 mod writing;
+mod wrong_clock;

@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use crate::systems::*;
 
 const ANNA: &str = "anna@x.dk";
+const BO: &str = "bo@x.dk";
 
 fn order(what: OrderKind) -> Order {
     Order {
@@ -198,15 +199,36 @@ async fn resend_opens_what_was_refused_and_writes_what_is_there_once_more() {
         let event = event.map(str::to_owned);
         order(OrderKind::Resend { event })
     };
-    assert_eq!(world.engine.obey(&resend(Some("B"))).await.unwrap(), 1);
+    assert_eq!(
+        world
+            .engine
+            .obey(&resend(Some("B")), world.clock.now())
+            .await
+            .unwrap(),
+        1
+    );
     world.sync_well().await;
     assert_eq!(world.sink.writes(), ["create b"]);
     // The other side lost one, and nobody has noticed yet.
     world.sink.state.lock().unwrap().records.clear();
-    assert_eq!(world.engine.obey(&resend(None)).await.unwrap(), 2);
+    assert_eq!(
+        world
+            .engine
+            .obey(&resend(None), world.clock.now())
+            .await
+            .unwrap(),
+        2
+    );
     world.sync_well().await;
     assert_eq!(world.sink.ids(), ["a", "b"]);
-    assert_eq!(world.engine.obey(&resend(Some("nope"))).await.unwrap(), 0);
+    assert_eq!(
+        world
+            .engine
+            .obey(&resend(Some("nope")), world.clock.now())
+            .await
+            .unwrap(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -319,14 +341,60 @@ async fn nothing_is_sent_again_of_what_is_paused_or_observed() {
     world.source.put(ANNA, event("a", "2026-12-01 10:00"));
     world.sync_well().await;
     let again = order(OrderKind::Resend { event: None });
-    assert_eq!(world.engine.obey(&again).await.unwrap(), 1);
+    assert_eq!(
+        world.engine.obey(&again, world.clock.now()).await.unwrap(),
+        1
+    );
     let now = world.clock.now();
     world.store.pause(&PauseScope::All, now).await.unwrap();
-    let refused = world.engine.obey(&again).await;
+    let refused = world.engine.obey(&again, world.clock.now()).await;
     assert!(matches!(refused, Err(EngineError::Paused { .. })));
     world.store.resume(&PauseScope::All).await.unwrap();
     let mut observed = sync_config();
     observed.mode = Mode::Observe;
     world.restart(observed).await;
-    assert_eq!(world.engine.obey(&again).await.unwrap(), 0);
+    assert_eq!(
+        world.engine.obey(&again, world.clock.now()).await.unwrap(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn an_approval_lets_go_what_was_held_when_it_was_given_and_nothing_else() {
+    let world = World::new(&[ANNA, BO]).await;
+    for (address, name) in [(ANNA, 'a'), (BO, 'b')] {
+        for n in 1..5 {
+            let start = format!("2026-12-0{n} 10:00");
+            world
+                .source
+                .put(address, event(&format!("{name}{n}"), &start));
+        }
+    }
+    world.sync_well().await;
+    for n in 1..5 {
+        world.source.remove(ANNA, &format!("a{n}"));
+    }
+    world.forward(1);
+    assert_eq!(world.sync_well().await.total.held, 4);
+    let seen = world.clock.now();
+    // The operator has seen Anna's; before the order is carried out, a pass holds Bo's too.
+    for n in 1..5 {
+        world.source.remove(BO, &format!("b{n}"));
+    }
+    world.forward(1);
+    assert_eq!(world.sync_well().await.total.held, 8);
+    let approve = order(OrderKind::Approve);
+    let id = world.store.give_order(&approve, seen).await.unwrap();
+    run_until(&world, async || {
+        world.store.order_answer(id).await.unwrap().is_some() && world.sink.ids().len() <= 4
+    })
+    .await;
+    assert_eq!(
+        world.store.order_answer(id).await.unwrap(),
+        Some(OrderAnswer::Done(4))
+    );
+    world.sync_well().await;
+    let left = world.sink.ids();
+    assert_eq!(left.len(), 4, "{left:?}");
+    assert!(left.iter().all(|id| id.contains('b')), "{left:?}");
 }

@@ -241,7 +241,10 @@ impl Life {
 
     async fn approve(&mut self) {
         self.standing.look(&self.systems.lock());
-        self.engine.approve(&self.sync, &[]).await.unwrap();
+        self.engine
+            .approve(&self.sync, &[], self.clock.now())
+            .await
+            .unwrap();
         self.standing.approved();
     }
 

@@ -529,14 +529,26 @@ async fn only_what_a_calendar_itself_looks_like_counts_and_an_approval_releases_
     rows[0].held_by_stop = false;
     it.commit_rows(update(&rows)).await;
     assert_eq!(it.store.held_calendars(SYNC).await.unwrap().len(), 1);
-    let approve = || it.store.approve(it.fence, SYNC, it.calendar, now());
-    assert_eq!(approve().await.unwrap(), 2);
-    assert_eq!(approve().await.unwrap(), 0, "nothing is held any more");
-    assert!(
-        it.rows()
-            .await
-            .rows
-            .iter()
-            .all(|row| row.approved == Some(now()))
+    let approve = |given, at| it.store.approve(it.fence, SYNC, it.calendar, given, at);
+    let second = 1.second();
+    let (before, after) = (now() - second, now() + second);
+    assert_eq!(
+        approve(before, after).await.unwrap(),
+        0,
+        "held since it was approved"
     );
+    rows[1].held_since = Some(after + second);
+    it.commit_rows(update(&rows)).await;
+    assert_eq!(
+        approve(now(), after).await.unwrap(),
+        2,
+        "held by a clock that was ahead"
+    );
+    assert_eq!(
+        approve(after, after).await.unwrap(),
+        0,
+        "nothing is held any more"
+    );
+    let rows = it.rows().await.rows;
+    assert!(rows.iter().all(calbridge_core::engine::guard::is_approved));
 }

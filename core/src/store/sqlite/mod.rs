@@ -45,7 +45,7 @@ use super::{
     CalendarId, CalendarReport, CalendarState, CallRecord, ConnectionState, ConnectionTrouble,
     Counts, DecisionRecord, Fence, Order, OrderAnswer, OrderId, Pause, PauseScope, Pruned,
     Retention, RosterChange, Round, RoundChanges, RoundEnd, RowCommit, Rows, SourcePage,
-    SourceState, Store, StoreError, StoreResult,
+    SourceState, Store, StoreError, StoreResult, WaitingOrder,
 };
 use crate::engine::{Fingerprinter, LinkId};
 use crate::model::Window;
@@ -408,12 +408,13 @@ impl Store for SqliteStore {
         fence: Fence,
         sync: &str,
         calendar: CalendarId,
+        given: Timestamp,
         now: Timestamp,
     ) -> StoreResult<u64> {
         let sync = sync.to_owned();
         self.inner.told(now);
         self.write(fence, move |transaction| {
-            rows::approve(transaction, &sync, calendar, now)
+            rows::approve(transaction, &sync, calendar, given, now)
         })
         .await
     }
@@ -478,7 +479,7 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn orders(&self) -> StoreResult<Vec<(OrderId, Order)>> {
+    async fn orders(&self) -> StoreResult<Vec<WaitingOrder>> {
         self.read(orders::open).await
     }
 

@@ -5,7 +5,9 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::codec::{At, json, read_at, read_count, read_json};
 use super::fault::Work;
-use crate::store::{Order, OrderAnswer, OrderId, Pause, PauseScope, Spent, StoreError};
+use crate::store::{
+    Order, OrderAnswer, OrderId, Pause, PauseScope, Spent, StoreError, WaitingOrder,
+};
 
 pub(super) fn pauses(transaction: &Transaction<'_>) -> Work<Vec<Pause>> {
     let mut statement =
@@ -44,11 +46,17 @@ pub(super) fn give(transaction: &Transaction<'_>, order: &Order, now: Timestamp)
     Ok(OrderId(transaction.last_insert_rowid()))
 }
 
-pub(super) fn open(transaction: &Transaction<'_>) -> Work<Vec<(OrderId, Order)>> {
+pub(super) fn open(transaction: &Transaction<'_>) -> Work<Vec<WaitingOrder>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT id, content FROM operator_order WHERE answered IS NULL ORDER BY id",
+        "SELECT id, given, content FROM operator_order WHERE answered IS NULL ORDER BY id",
     )?;
-    let open = statement.query_map([], |row| Ok((OrderId(row.get(0)?), read_json(row, 1)?)))?;
+    let open = statement.query_map([], |row| {
+        Ok(WaitingOrder {
+            id: OrderId(row.get(0)?),
+            given: read_at(row, 1)?,
+            order: read_json(row, 2)?,
+        })
+    })?;
     Ok(open.collect::<Result<_, _>>()?)
 }
 

@@ -148,14 +148,16 @@ pub(super) fn approve(
     transaction: &Transaction<'_>,
     sync: &str,
     calendar: CalendarId,
+    given: Timestamp,
     now: Timestamp,
 ) -> Work<u64> {
     let member = roster::member(transaction, sync, calendar)?;
     let approved = transaction
         .prepare_cached(&format!(
-            "UPDATE link AS l SET approved = ?2 WHERE l.member = ?1 AND {HELD}"
+            "UPDATE link AS l SET approved = max(?2, l.held_since)
+              WHERE l.member = ?1 AND {HELD} AND (l.held_since <= ?2 OR l.held_since > ?3)"
         ))?
-        .execute(params![member, At(now)])?;
+        .execute(params![member, At(given), At(now)])?;
     Ok(u64::try_from(approved).unwrap_or_default())
 }
 
