@@ -22,8 +22,8 @@ pub struct WindowConfig {
     #[schemars(with = "String")]
     pub future: Span,
     /// Whether an appointment that becomes known on the very day it starts is still sent. Without it, new
-    /// appointments are sent from tomorrow on; ones that are known already are corrected today as well. Has
-    /// no effect where `past` is more than `0 days`.
+    /// appointments are sent from tomorrow on; a known one that changes is corrected if it ends after today, and
+    /// removed if it is over by tonight. Has no effect where `past` is more than `0 days`.
     #[serde(default)]
     pub today: bool,
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use calbridge_core::clock::{Clock, FixedClock};
 use calbridge_core::connector::Connection;
 use calbridge_core::engine::{ConnectionHandle, Engine, Silent, SyncConfig, SyncOptions};
-use calbridge_core::store::Store;
 use calbridge_core::store::sqlite::SqliteStore;
+use calbridge_core::store::{Retention, Store};
 use jiff::civil::{DateTime, date};
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::acts::Act;
 use crate::guard::Standing;
 use crate::systems::{
-    Person, State, Systems, owner, sink_capabilities, source_capabilities, today, window_end,
+    Person, State, Systems, is_forgotten, owner, sink_capabilities, source_capabilities, today,
+    window_end,
 };
 use crate::truth::{self, Exception, Item, Items, Occurrence, Rule, Span, Zone};
 
@@ -61,6 +62,8 @@ struct Life {
     passed: BTreeMap<(usize, String), Span>,
     next_item: u32,
     standing: Standing,
+    /// When what is old was last forgotten.
+    pruned: Timestamp,
     /// What is deleted and may come back.
     bin: Vec<(usize, u32, Item)>,
     stale: bool,
@@ -165,6 +168,7 @@ impl Life {
             sync,
             passed: BTreeMap::new(),
             standing: Standing::default(),
+            pruned: now,
             next_item: 0,
             bin: Vec::new(),
             stale: false,
@@ -175,7 +179,10 @@ impl Life {
 
     async fn act(&mut self, act: &Act) -> Result<(), String> {
         match act {
-            Act::Pass { hours } => self.pass(*hours),
+            Act::Pass { hours } => {
+                self.pass(*hours);
+                self.prune().await;
+            }
             Act::Sync { full, reconcile } => return self.sync(*full, *reconcile).await,
             Act::Settle => return self.settle().await,
             Act::Restart => self.restart().await,
@@ -191,6 +198,15 @@ impl Life {
         let now = self.clock.now() + SignedDuration::from_hours(hours);
         self.clock.set(now);
         self.systems.lock().now = now;
+    }
+
+    /// What a service does every day.
+    async fn prune(&mut self) {
+        let now = self.clock.now();
+        if now.duration_since(self.pruned) >= SignedDuration::from_hours(24) {
+            self.engine.prune(Retention::default()).await.unwrap();
+            self.pruned = now;
+        }
     }
 
     async fn restart(&mut self) {
@@ -361,11 +377,13 @@ impl Life {
             .collect();
         self.passed
             .retain(|(who, id), span| standing[*who].get(id) == Some(span));
-        // An old memory does not know which of two copies has which record, and may give one's to the other.
-        if self.restored {
-            self.passed
-                .retain(|(who, id), _| !has_copies(state.people[*who].calendar.items(), id));
-        }
+        // An old memory does not know which of two copies has which record, and may give one's to the other. Nor does
+        // one that has forgotten what ended long ago: a copy is for it the event itself, moved.
+        let restored = self.restored;
+        self.passed.retain(|(who, id), span| {
+            let may_mix = restored || is_forgotten(*span, state.now);
+            !(may_mix && has_copies(state.people[*who].calendar.items(), id))
+        });
     }
 
     /// What an old state told otherwise is not watched any more, until all is in step again: it may pass before it is

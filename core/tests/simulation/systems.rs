@@ -15,6 +15,7 @@ use calbridge_core::model::{
     Address, CalendarEntry, CalendarKind, CalendarRef, Content, Event, EventKey, EventTime, Field,
     FieldSet, GroupRef, ItemRef, OriginalStart, OwnerId, ShowAs, SideRef, Window,
 };
+use calbridge_core::store::Retention;
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -522,7 +523,13 @@ impl State {
             .count();
         // Another event at the same time, whose own record was lost, needs this one no more than before.
         let of_others = key.is_some_and(|key| standing.iter().all(|one| one.uid != key.uid()));
-        there > standing.len() || of_others
+        // What ended long ago is forgotten: a copy is for the engine the event itself, moved, and takes its record along.
+        let forgotten = is_forgotten(span, self.now)
+            && key.is_some_and(|key| {
+                let of = |item: &&truth::Item| item.uid == key.uid();
+                person.told.values().filter(of).count() > 1
+            });
+        there > standing.len() || of_others || forgotten
     }
 
     fn write(&mut self, who: usize, write: &Write) -> Outcome {
@@ -591,6 +598,12 @@ impl State {
             }
         }
     }
+}
+
+/// Whether it ended so long ago that nothing is known of it any more.
+pub fn is_forgotten(span: Span, now: Timestamp) -> bool {
+    let days = i64::from(Retention::default().rows_days);
+    last_day(span) <= today(now) - jiff::Span::new().days(days)
 }
 
 /// The first day after what is kept in step.

@@ -38,6 +38,23 @@ async fn events_that_ended_are_forgotten_after_their_days() {
 }
 
 #[tokio::test]
+async fn an_event_that_ended_is_kept_while_a_copy_is_to_come() {
+    let it = Fixture::in_memory().await;
+    it.round_with(vec![
+        event("copied", "1"),
+        at(
+            event("copied", "2"),
+            timed("2026-03-12T09:00:00Z", "2026-03-12T10:00:00Z"),
+        ),
+    ])
+    .await;
+    it.link_all().await;
+    assert_eq!(prune(&it, days(31)).await, Pruned::default());
+    let pruned = prune(&it, days(95)).await;
+    assert_eq!((pruned.rows, pruned.views), (2, 2));
+}
+
+#[tokio::test]
 async fn an_event_that_ended_here_and_not_yet_on_the_sink_is_kept() {
     let it = Fixture::in_memory().await;
     it.round_with(vec![event("moved", "1")]).await;

@@ -25,9 +25,14 @@ pub(super) fn prune(
     pruned.rows += deleted(transaction.execute(
         "DELETE FROM link WHERE id IN (
              SELECT l.id FROM link l LEFT JOIN source_view v ON v.id = l.view
-              WHERE -- It ended, on both sides. A date sorts before all instants of its day.
+              WHERE -- It ended, on both sides, and no copy of it is to come, which might be given its id. A date sorts
+                    -- before all instants of its day.
                     (coalesce(v.ends, l.base_ends) IS NOT NULL
-                     AND coalesce(v.ends, '') < ?1 AND coalesce(l.base_ends, '') < ?1)
+                     AND coalesce(v.ends, '') < ?1 AND coalesce(l.base_ends, '') < ?1
+                     AND NOT EXISTS (
+                         SELECT 1 FROM link c LEFT JOIN source_view w ON w.id = c.view
+                          WHERE c.member = l.member AND c.key = l.key
+                            AND (w.ends >= ?1 OR c.base_ends >= ?1)))
                     -- It went, and nothing of ours is left on the sink.
                  OR (v.id IS NULL AND (l.sink_state = 'absent' OR l.is_foreign)
                      AND l.sourceless < ?1))",
