@@ -34,6 +34,7 @@ MUTANTS = {
     "nothing-pairs": ("identity.rs", "    for rule in rules {", "    for rule in rules.into_iter().take(0) {"),
     "removed-is-there": ("outcome.rs", "(Probe::Found { .. }, Some(Op::Delete)) | (Probe::Absent, Some(Op::Create) | None) => {", "(Probe::Found { .. }, _) | (Probe::Absent, Some(Op::Create) | None) => {"),
     "unanswered-is-done": ("outcome.rs", "        row.sink.state = OnSink::Unknown;\n        if row", "        row.sink.state = OnSink::Present;\n        if row"),
+    "attempts-are-not-kept": ("apply.rs", "commit.update.clone_from(&rows);", "commit.update.clear();"),
     "tampering-is-not-seen": ("inventory.rs", "if entry.content.is_some() {", "if entry.content.is_none() {"),
 }
 
