@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packs a release: the program, every connector of the tree as a loadable library, the header for vendors, licences,
-# documents, checksums. Then tries what it packed: the program must load each library by its checksum.
+# Packs a release: the program, every connector of the tree as a loadable library, the header and the schemas for
+# vendors, licences, documents, checksums. Then tries what it packed: the program must load each library by its checksum.
 #
 #   scripts/release.sh [FOLDER]          into FOLDER (default: dist)
 #   PROFILE=dev scripts/release.sh ...   a debug build, for a trial
@@ -32,6 +32,7 @@ for plugin in "${plugins[@]}"; do
   install -m 644 "$built/libcalbridge_plugin_${plugin//-/_}.so" "$folder/connectors/$plugin.so"
 done
 install -m 644 core/include/calbridge.h "$folder/include/"
+cp -r core/schemas "$folder/"
 install -m 644 README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$folder/"
 cp -r docs "$folder/"
 (cd "$folder" && find . -type f ! -name SHA256SUMS -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
@@ -44,6 +45,9 @@ chmod 755 "$trial"
 tar -C "$trial" --no-same-owner -xzf "$out/$name.tar.gz"
 cd "$trial/$name"
 sha256sum --quiet -c SHA256SUMS
+for published in include/calbridge.h schemas/v1/frame.json docs/vendors/contract.md; do
+  [ -s "$published" ] || { echo "$published is missing"; exit 1; }
+done
 for plugin in "${plugins[@]}"; do
   sum=$(sed -n "s|  connectors/$plugin.so$||p" SHA256SUMS)
   printf '[plugins.%s]\npath = "%s"\nsha256 = "%s"\nreplaces = ["%s"]\n' \

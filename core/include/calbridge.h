@@ -88,7 +88,7 @@ typedef struct {
   /* What the library holds (schema `manifest`). The bytes are static. */
   calbridge_bytes (*manifest)(void);
 
-  /* Called once. Copy *host. 0: ready; anything else: the library cannot be used. */
+  /* Called once. Copy *host, of which `size` bytes are there. 0: ready; anything else: the library cannot be used. */
   int32_t (*init)(const calbridge_host_v1 *host);
 
   /*

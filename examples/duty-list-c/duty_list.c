@@ -426,8 +426,10 @@ static const char MANIFEST[] =
 static calbridge_bytes manifest(void) { return bytes(MANIFEST); }
 
 static int32_t init(const calbridge_host_v1 *given) {
-  if (given->size < sizeof host) return 1;
-  host = *given;
+  /* A host that is older than the header knows less than it; all up to `max_level` has been there from the first. */
+  if (given->size < offsetof(calbridge_host_v1, max_level) + sizeof given->max_level) return 1;
+  memset(&host, 0, sizeof host);
+  memcpy(&host, given, given->size < sizeof host ? given->size : sizeof host);
   atomic_store(&finest, given->max_level);
   return 0;
 }
