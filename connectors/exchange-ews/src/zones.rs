@@ -5,9 +5,9 @@
 //! localised and display names; the registry name inside the definition's periods; a known zone with the
 //! definition's offsets; a fixed rule made of the definition.
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Weekday, date};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::tz::{Offset, TimeZone};
 
 use calbridge_core::model::zone::by_name;
 
@@ -233,26 +233,36 @@ impl Zones {
             })
     }
 
-    /// A known zone with the same offsets in the years around now.
+    /// A known zone with the same changes, to the second, in the years around now.
     fn same_offsets(&self, rule: &TimeZone) -> Option<TimeZone> {
         let candidates = CANDIDATES
             .iter()
             .filter_map(|name| TimeZone::get(name).ok());
+        let wanted = changes(rule)?;
         self.home
             .iter()
             .cloned()
             .chain(candidates)
-            .find(|zone| probes().all(|at| zone.to_offset(at) == rule.to_offset(at)))
+            .find(|zone| changes(zone).as_ref() == Some(&wanted))
     }
 }
 
-/// Every third day of two years. Which years does not matter: a definition's last rule has no end.
-fn probes() -> impl Iterator<Item = Timestamp> {
-    let first = date(2025, 1, 1).at(1, 30, 0, 0);
-    (0..244).filter_map(move |n| {
-        let at = first.checked_add((n * 3).days()).ok()?;
-        TimeZone::UTC.to_timestamp(at).ok()
-    })
+/// The offsets from UTC in two years, each with its first instant. Which years does not matter: a definition's last
+/// rule has no end.
+fn changes(zone: &TimeZone) -> Option<Vec<(Timestamp, Offset)>> {
+    let utc = |year| {
+        TimeZone::UTC
+            .to_timestamp(date(year, 1, 1).at(0, 0, 0, 0))
+            .ok()
+    };
+    let (first, end) = (utc(2025)?, utc(2027)?);
+    let mut found = vec![(first, zone.to_offset(first))];
+    let later = zone
+        .following(first)
+        .take_while(|change| change.timestamp() < end);
+    found.extend(later.map(|change| (change.timestamp(), change.offset())));
+    found.dedup_by_key(|(_, offset)| *offset);
+    Some(found)
 }
 
 fn by_table(name: &str) -> Option<TimeZone> {
@@ -478,6 +488,24 @@ mod tests {
             .find(None, Some(&europe))
             .unwrap();
         assert_eq!(iana_name(&zone).as_deref(), Some("Europe/Vienna"));
+    }
+
+    #[test]
+    fn a_definition_whose_changes_fall_on_the_days_of_another_zone_is_not_that_zone() {
+        // As New York, but at midnight: Cuba.
+        let mut cuba = summer_time(
+            18_000,
+            (3, RuleDay::Nth(2, Weekday::Sunday)),
+            (11, RuleDay::Nth(1, Weekday::Sunday)),
+        );
+        for (rule, offset) in cuba.groups[0].1.iter_mut().zip([0, 3600]) {
+            rule.offset = offset;
+        }
+        let zone = Zones::default().find(None, Some(&cuba)).unwrap();
+        assert_eq!(iana_name(&zone), None);
+        let offset = |text: &str| zone.to_offset(text.parse().unwrap()).seconds();
+        assert_eq!(offset("2026-03-08T05:00:00Z"), -14_400);
+        assert_eq!(offset("2026-11-01T05:00:00Z"), -18_000);
     }
 
     #[test]
