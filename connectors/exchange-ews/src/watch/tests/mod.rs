@@ -3,6 +3,7 @@
 mod groups;
 mod streams;
 mod trouble;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
