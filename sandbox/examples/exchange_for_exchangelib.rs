@@ -1,11 +1,13 @@
-//! Starts the Exchange sandbox over TLS with seeded mailboxes for `scripts/exchangelib_check.py`.
+//! Starts the Exchange sandbox over TLS with seeded mailboxes for `scripts/exchangelib_check.py`, or, with a number as
+//! argument, with so many appointments in one mailbox for `scripts/exchangelib_figures.py`.
 //!
 //! Prints one line of JSON (address, CA file, credentials, and what an independent expansion says the calendar holds)
-//! and runs until its standard input closes.
+//! and runs until its standard input closes. To each line that it is told it answers how many requests came since the
+//! last one.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
-use std::io::Read as _;
+use std::io::BufRead as _;
 use std::time::Duration;
 
 use calbridge_sandbox::exchange::{
@@ -46,7 +48,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..ExchangeOptions::default()
     })
     .await?;
-    seed(&exchange)?;
+    match std::env::args().nth(1) {
+        Some(count) => fill(&exchange, count.parse()?)?,
+        None => seed(&exchange)?,
+    }
     exchange.direct(ALIAS, Direction::Address(ANNA.to_owned()));
     let other_host = format!("https://{AUTODISCOVER}/autodiscover/autodiscover.svc?other");
     exchange.direct(ELSEWHERE, Direction::Host(other_host));
@@ -86,8 +91,41 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "expected": expected,
     });
     println!("{line}");
-    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    let ledger = exchange.ledger();
+    tokio::task::spawn_blocking(move || {
+        for line in std::io::stdin().lock().lines() {
+            line?;
+            println!("{}", ledger.all().len());
+            ledger.clear();
+        }
+        Ok::<(), std::io::Error>(())
+    })
+    .await??;
     exchange.stop().await;
+    Ok(())
+}
+
+/// Half-hours one after the other, from the first of April on, when no clock changes.
+fn fill(exchange: &ExchangeSandbox, count: i64) -> Result<(), Box<dyn Error>> {
+    let denmark = Zone::denmark();
+    exchange.add_person("Anna Berg", ANNA)?;
+    let first = date(2026, 4, 1).at(0, 0, 0, 0);
+    for n in 0..count {
+        // Four at the same time: April holds more than five thousand.
+        let start = first.checked_add(jiff::Span::new().minutes(n / 4 * 30))?;
+        let end = start.checked_add(jiff::Span::new().minutes(30))?;
+        let item = NewItem::at(format!("Møde {n}"), start, end, &denmark).uid(format!("uid-{n}"));
+        let item = item.with(|item| {
+            item.location = format!("Lokale {}", n % 7);
+            if n % 5 == 0 {
+                item.sensitivity = Sensitivity::Private;
+            }
+            if n % 3 == 0 {
+                item.categories = vec!["Red".to_owned()];
+            }
+        });
+        exchange.create(ANNA, item)?;
+    }
     Ok(())
 }
 
