@@ -71,9 +71,9 @@ pub fn tests() -> &'static [Test] {
         unchanged_calendar_is_quiet true sources::unchanged_is_quiet:
             "A calendar that has not changed is not told again.";
         new_appointment_is_told true sources::a_new_one:
-            "What is new since the cursor is told.";
+            "What is new since the cursor is told, and not again from the cursor after it.";
         changed_appointment_is_told true sources::a_changed_one:
-            "What was moved since the cursor is told, and its old time is forgotten.";
+            "What was moved since the cursor is told once, and its old time is forgotten.";
         deleted_appointment_is_gone true sources::a_deleted_one:
             "What was deleted since the cursor is gone, also the last one.";
         moved_out_of_the_window_is_gone false sources::out_of_the_window:
@@ -156,5 +156,7 @@ pub fn tests() -> &'static [Test] {
             "A calendar of up to 10,000 appointments is read within 256 MiB.";
         repeated_reading_leaks_nothing false sources::leaks:
             "Reading again and again takes no more and more memory.";
+        repeated_calls_leak_nothing false contained::leaks:
+            "Fetching and writing again and again takes no more and more memory, files or sockets.";
     }
 }

@@ -1,48 +1,124 @@
 //! What must not get out: hangs, panics, secrets, people's data.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use calbridge_core::connector::CheckScope;
+use calbridge_core::connector::{
+    AttemptToken, CheckScope, Error, Hint, InventoryRequest, SourceCapabilities,
+};
+use calbridge_core::model::{CalendarRef, ItemRef};
 use tracing::Level;
 
-use crate::kit::{CANARY, Done, Kit, Open, ensure, skipped};
+use crate::kit::{CANARY, Done, Held, Kit, Open, ensure, failed, held, skipped, unexpected};
 use crate::reading::Reading;
 use crate::sinks;
+use crate::world::Cannot;
 
 /// How long a connection may take to close.
 const CLOSE: Duration = Duration::from_secs(10);
 
+/// How long hints are waited for: those about what cannot be watched come first.
+const HINTS: Duration = Duration::from_secs(1);
+
+/// What was said in errors.
+#[derive(Default)]
+struct Said(Vec<String>);
+
+impl Said {
+    fn error(&mut self, error: &Error) {
+        self.0.push(format!("{error} {error:?}"));
+    }
+
+    fn result<T>(&mut self, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|error| self.error(&error)).ok()
+    }
+}
+
 /// Uses the connector in all ways at once, and tells what was said in errors.
 async fn use_all(kit: &Kit, open: &Open) -> Done<Vec<String>> {
-    let mut errors = Vec::new();
+    let mut said = Said::default();
     let capabilities = kit.capabilities()?;
     let calendar = kit.calendar()?;
     let scope = CheckScope {
         now: kit.world.now(),
         calendars: kit.world.calendars(),
     };
-    match open.0.check(scope).await {
-        Ok(report) => errors.extend(report.findings.into_iter().map(|finding| finding.message)),
-        Err(error) => errors.push(error.to_string()),
+    if let Some(report) = said.result(open.0.check(scope).await) {
+        let findings = report.findings.into_iter();
+        said.0.extend(findings.map(|finding| finding.message));
     }
+    said.result(open.0.roster().await);
+    let calendars: Vec<CalendarRef> = [Some(calendar.clone()), kit.world.missing()]
+        .into_iter()
+        .flatten()
+        .collect();
     if let Some(source) = &capabilities.source {
-        for calendar in [Some(calendar.clone()), kit.world.missing()]
-            .into_iter()
-            .flatten()
-        {
-            let mut reading = Reading::of(kit, source, calendar)?;
-            if let Err(error) = reading.try_read(kit, open.source()?, usize::MAX).await {
-                errors.push(format!("{error} {error:?}"));
+        for calendar in &calendars {
+            read_in_all_ways(kit, open, source, calendar, &mut said).await?;
+        }
+    }
+    if let Some(sink) = &capabilities.sink {
+        // Nothing is written to a calendar that is not the kit's: a sink may well make it.
+        if let Some(error) = sinks::one_create(kit, open, sink, &calendar).await? {
+            said.error(&error);
+        }
+        for calendar in &calendars {
+            list_in_all_ways(kit, open, calendar, &mut said).await?;
+        }
+    }
+    Ok(said.0)
+}
+
+async fn read_in_all_ways(
+    kit: &Kit,
+    open: &Open,
+    capabilities: &SourceCapabilities,
+    calendar: &CalendarRef,
+    said: &mut Said,
+) -> Done {
+    let source = open.source()?;
+    let mut reading = Reading::of(kit, capabilities, calendar.clone())?;
+    said.result(reading.try_read(kit, source, usize::MAX).await);
+    // What is there, and what nobody has.
+    let known = reading.view.values().map(|event| event.item.clone());
+    let unknown = ItemRef::new("kit-unknown", None).ok();
+    let items: Vec<ItemRef> = known.chain(unknown).collect();
+    for found in said
+        .result(source.fetch(calendar, &items).await)
+        .into_iter()
+        .flatten()
+    {
+        said.result(found);
+    }
+    let watched = source.watch(std::slice::from_ref(calendar)).await;
+    if let Some(mut feed) = said.result(watched)
+        && let Ok(hints) = tokio::time::timeout(HINTS, feed.next()).await
+    {
+        for hint in said.result(hints).into_iter().flatten() {
+            if let Hint::Unwatchable(_, error) = hint {
+                said.error(&error);
             }
         }
     }
-    // Nothing is written to a calendar that is not the kit's: a sink may well make it.
-    if let Some(sink) = &capabilities.sink
-        && let Some(error) = sinks::one_create(kit, open, sink, &calendar).await?
-    {
-        errors.push(format!("{error} {error:?}"));
+    Ok(())
+}
+
+async fn list_in_all_ways(kit: &Kit, open: &Open, calendar: &CalendarRef, said: &mut Said) -> Done {
+    let sink = open.sink()?;
+    let request = InventoryRequest {
+        calendars: vec![calendar.clone()],
+        window: kit.window()?,
+        now: kit.world.now(),
+    };
+    if let Some(mut feed) = said.result(sink.inventory(request).await) {
+        while let Some(Some(page)) = said.result(feed.next().await) {
+            for (_, error) in &page.failed {
+                said.error(error);
+            }
+        }
     }
-    Ok(errors)
+    let token = AttemptToken("kit-unknown".to_owned());
+    said.result(sink.probe(calendar, &[token]).await);
+    Ok(())
 }
 
 /// Uses a connector that works, one with wrong secrets, and one that reaches nothing.
@@ -143,7 +219,7 @@ pub(crate) async fn given_up(kit: &Kit) -> Done {
             .collect();
         match kit.world.fill(&calendar, &all).await {
             Ok(()) => {}
-            Err(crate::world::Cannot::NotOffered(_)) => {
+            Err(Cannot::NotOffered(_)) => {
                 return skipped("the world cannot make appointments");
             }
             Err(error) => return Err(error.into()),
@@ -219,7 +295,7 @@ pub(crate) async fn at_once(kit: &Kit) -> Done {
         .await
     {
         Ok(()) => {}
-        Err(crate::world::Cannot::NotOffered(_)) => return Ok(()),
+        Err(Cannot::NotOffered(_)) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
     let mut readings = Vec::new();
@@ -237,4 +313,109 @@ pub(crate) async fn at_once(kit: &Kit) -> Done {
         reading.is("one of eight readings at the same time", [kit.hour(2, 9)])?;
     }
     Ok(())
+}
+
+/// How many calls are made of each kind: the first part to warm up, and then two in which nothing may stay behind.
+const CALLS: usize = 1_200;
+
+/// What may stay behind of one of these parts all the same: noise of allocators and pools.
+const NOISE: Held = Held {
+    memory: 2 * 1024 * 1024,
+    handles: 8,
+};
+
+/// Fails if something grew in both of the later parts.
+fn flat(what: &str, marks: &[Held; 3]) -> Done {
+    let grew = |of: fn(&Held) -> u64, noise: u64| {
+        let [first, second, third] = marks.each_ref().map(of);
+        let least = second
+            .saturating_sub(first)
+            .min(third.saturating_sub(second));
+        (least >= noise).then(|| third - first)
+    };
+    if let Some(bytes) = grew(|held| held.memory, NOISE.memory) {
+        let (calls, kib) = (CALLS * 2 / 3, bytes / 1024);
+        return failed(format!("{calls} calls of `{what}` left {kib} KiB behind"));
+    }
+    if let Some(handles) = grew(|held| held.handles, NOISE.handles) {
+        let calls = CALLS * 2 / 3;
+        return failed(format!(
+            "{calls} calls of `{what}` left {handles} files or sockets open"
+        ));
+    }
+    Ok(())
+}
+
+/// The same call again and again, and what was held after each third.
+struct Course {
+    calls: usize,
+    until: Instant,
+    marks: Vec<Held>,
+}
+
+impl Course {
+    fn begin(kit: &Kit) -> Self {
+        Self {
+            calls: 0,
+            until: Instant::now() + kit.world.patience() / 3,
+            marks: Vec::new(),
+        }
+    }
+
+    /// Whether to call once more: until all are done, or there is no more time.
+    fn goes_on(&mut self) -> bool {
+        if self.calls > 0 && self.calls.is_multiple_of(CALLS / 3) {
+            self.marks.extend(held());
+        }
+        self.calls += 1;
+        self.calls <= CALLS && Instant::now() < self.until
+    }
+
+    /// Fails if something was left behind; false: it was too slow to tell.
+    fn leaves_nothing(self, what: &str) -> Done<bool> {
+        match self.marks.try_into() {
+            Ok(marks) => flat(what, &marks).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+pub(crate) async fn leaks(kit: &Kit) -> Done {
+    if held().is_none() {
+        return skipped("this system does not tell how much memory is used");
+    }
+    let capabilities = kit.capabilities()?;
+    let calendar = kit.calendar()?;
+    let open = kit.open().await?;
+    let mut told = Vec::new();
+    if let Some(of) = &capabilities.source {
+        let one = kit.appointment("one", 2, 9);
+        match kit.world.put(&calendar, &one).await {
+            Ok(()) | Err(Cannot::NotOffered(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let source = open.source()?;
+        let mut reading = Reading::of(kit, of, calendar.clone())?;
+        reading.read(kit, source).await?;
+        let items: Vec<ItemRef> = reading.view.into_values().map(|one| one.item).collect();
+        let mut course = Course::begin(kit);
+        while course.goes_on() {
+            let found = source.fetch(&calendar, &items).await;
+            found.map_err(|error| unexpected("`fetch`", &error))?;
+        }
+        told.push(course.leaves_nothing("fetch")?);
+    }
+    if let Some(of) = &capabilities.sink {
+        let mut record = sinks::Again::begin(kit, &open, of).await?;
+        let mut course = Course::begin(kit);
+        while course.goes_on() {
+            record.write(course.calls).await?;
+        }
+        told.push(course.leaves_nothing("apply")?);
+    }
+    if told.contains(&true) {
+        Ok(())
+    } else {
+        skipped("the world is too slow for so many calls")
+    }
 }

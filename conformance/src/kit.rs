@@ -281,10 +281,22 @@ pub(crate) fn difference(expected: &[String], found: &[String]) -> String {
     words.join(". ")
 }
 
-/// The memory of this process and its children, in bytes; none where the system does not tell.
-pub(crate) fn memory() -> Option<u64> {
+/// What this process and its children hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    /// Memory, in bytes.
+    pub(crate) memory: u64,
+    /// Open files, sockets and the like.
+    pub(crate) handles: u64,
+}
+
+/// What is held now; none where the system does not tell.
+pub(crate) fn held() -> Option<Held> {
     let mut own = vec![std::process::id()];
-    let mut pages = 0;
+    let mut held = Held {
+        memory: 0,
+        handles: 0,
+    };
     let all: Vec<(u32, u32, u64)> = std::fs::read_dir("/proc")
         .ok()?
         .filter_map(|entry| {
@@ -296,12 +308,11 @@ pub(crate) fn memory() -> Option<u64> {
         })
         .collect();
     while let Some(id) = own.pop() {
-        pages += all
-            .iter()
-            .filter(|one| one.0 == id)
-            .map(|one| one.2)
-            .sum::<u64>();
+        let pages = all.iter().filter(|one| one.0 == id).map(|one| one.2);
+        held.memory += pages.sum::<u64>() * 4096;
+        let handles = std::fs::read_dir(format!("/proc/{id}/fd"));
+        held.handles += handles.map_or(0, |all| u64::try_from(all.count()).unwrap_or(u64::MAX));
         own.extend(all.iter().filter(|one| one.1 == id).map(|one| one.0));
     }
-    Some(pages * 4096)
+    Some(held)
 }

@@ -4,7 +4,8 @@ use std::fmt::{self, Write as _};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
@@ -12,7 +13,7 @@ use tracing_subscriber::{Layer, Registry};
 static HEARD: Mutex<Vec<(tracing::Level, String)>> = Mutex::new(Vec::new());
 static LISTENING: OnceLock<bool> = OnceLock::new();
 
-/// Collects every record.
+/// Collects every record, and every span that is opened or told more.
 struct Ear;
 
 struct Text(String);
@@ -24,14 +25,31 @@ impl Visit for Text {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut text = Text(event.metadata().target().to_owned());
-        event.record(&mut text);
+impl Ear {
+    /// Keeps what is said under this heading: everything of it may be printed, also the name of a span.
+    fn hear(&self, of: &Metadata<'_>, fields: impl FnOnce(&mut Text)) {
+        let mut text = Text(format!("{} {}", of.target(), of.name()));
+        fields(&mut text);
         HEARD
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((*event.metadata().level(), text.0));
+            .push((*of.level(), text.0));
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        self.hear(span.metadata(), |text| span.record(text));
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            self.hear(span.metadata(), |text| values.record(text));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.hear(event.metadata(), |text| event.record(text));
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Reading {
 pub(crate) struct Told {
     /// Events that were told, also as members of a series.
     pub(crate) events: usize,
+    /// Changes that were told, all but snapshots: what was listed completely.
+    pub(crate) changes: usize,
     /// The most changes in one batch.
     pub(crate) largest: usize,
     pub(crate) unreadable: usize,
@@ -94,6 +96,7 @@ impl Reading {
             };
             told.largest = told.largest.max(batch.changes.len());
             for change in batch.changes {
+                told.changes += usize::from(!matches!(change, Change::Snapshot { .. }));
                 match change {
                     Change::Item(event) => {
                         told.events += 1;

@@ -331,6 +331,28 @@ fn named(outcome: Option<&Outcome>) -> String {
     }
 }
 
+/// One record that is written again and again.
+pub(crate) struct Again<'a> {
+    desk: Desk<'a>,
+    record: Record,
+}
+
+impl<'a> Again<'a> {
+    pub(crate) async fn begin(kit: &'a Kit, open: &'a Open, can: &SinkCapabilities) -> Done<Self> {
+        let mut desk = Desk::new(kit, open, can.clone())?;
+        let record = desk.make("again", kit.hour(2, 9)).await?;
+        Ok(Self { desk, record })
+    }
+
+    /// Moves it to and fro.
+    pub(crate) async fn write(&mut self, n: usize) -> Done {
+        let hour = if n % 2 == 0 { 14 } else { 9 };
+        let write = self.desk.update(&self.record, self.desk.kit.hour(2, hour));
+        self.record = self.desk.send(write).await?;
+        Ok(())
+    }
+}
+
 /// Makes one record; the error, if there was one.
 pub(crate) async fn one_create(
     kit: &Kit,

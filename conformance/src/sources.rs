@@ -140,12 +140,37 @@ pub(crate) async fn unchanged_is_quiet(kit: &Kit) -> Done {
     Ok(())
 }
 
+/// Reads what changed, and once more: the cursor must have moved past it, and none of it may come again.
+async fn read_on(kit: &Kit, open: &Open, reading: &mut Reading) -> Done {
+    let before = reading.cursor.clone();
+    reading.read(kit, open.source()?).await?;
+    if !kit.source_capabilities()?.incremental {
+        return Ok(());
+    }
+    ensure!(
+        reading.cursor != before,
+        "something changed and was told, and the cursor is the one from before"
+    );
+    let known = reading.times();
+    let told = reading.read(kit, open.source()?).await?;
+    ensure!(
+        told.changes == 0,
+        "{} changes are told again with the newest cursor",
+        told.changes
+    );
+    ensure!(
+        reading.times() == known,
+        "a reading from the newest cursor changed what is known"
+    );
+    Ok(())
+}
+
 pub(crate) async fn a_new_one(kit: &Kit) -> Done {
     let (open, mut reading) = begun(kit, &three(kit)).await?;
     kit.world
         .put(&reading.calendar, &kit.appointment("new", 5, 8))
         .await?;
-    reading.read(kit, open.source()?).await?;
+    read_on(kit, &open, &mut reading).await?;
     let all = three(kit)
         .into_iter()
         .map(|one| one.time)
@@ -158,7 +183,7 @@ pub(crate) async fn a_changed_one(kit: &Kit) -> Done {
     kit.world
         .put(&reading.calendar, &kit.appointment("two", 4, 15))
         .await?;
-    reading.read(kit, open.source()?).await?;
+    read_on(kit, &open, &mut reading).await?;
     reading.is(
         "after an appointment was moved",
         [kit.hour(2, 9), kit.hour(4, 15), kit.hour(20, 11)],
@@ -168,7 +193,7 @@ pub(crate) async fn a_changed_one(kit: &Kit) -> Done {
 pub(crate) async fn a_deleted_one(kit: &Kit) -> Done {
     let (open, mut reading) = begun(kit, &three(kit)).await?;
     kit.world.remove(&reading.calendar, "two").await?;
-    reading.read(kit, open.source()?).await?;
+    read_on(kit, &open, &mut reading).await?;
     reading.is(
         "after an appointment was deleted",
         [kit.hour(2, 9), kit.hour(20, 11)],
@@ -672,8 +697,8 @@ async fn repeated(kit: &Kit, count: i32, times: usize) -> Done<Option<Vec<u64>>>
             reading.view.len()
         );
         drop(reading);
-        match crate::kit::memory() {
-            Some(now) => used.push(now),
+        match crate::kit::held() {
+            Some(now) => used.push(now.memory),
             None => return Ok(None),
         }
     }
@@ -684,7 +709,7 @@ const MIB: u64 = 1024 * 1024;
 
 pub(crate) async fn a_large_calendar(kit: &Kit) -> Done {
     let count = i32::try_from(kit.world.most().min(10_000)).unwrap_or(10_000);
-    let Some(before) = crate::kit::memory() else {
+    let Some(before) = crate::kit::held() else {
         return skipped("this system does not tell how much memory is used");
     };
     let Some(used) = repeated(kit, count, 1).await? else {
@@ -695,7 +720,7 @@ pub(crate) async fn a_large_calendar(kit: &Kit) -> Done {
         .max()
         .copied()
         .unwrap_or_default()
-        .saturating_sub(before)
+        .saturating_sub(before.memory)
         / MIB;
     ensure!(
         grown < 256,

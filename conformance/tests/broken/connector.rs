@@ -127,6 +127,17 @@ impl Connector for Memory {
                 "opened"
             );
         }
+        if settings.fault == "puts secrets into spans" {
+            let password = context.secret(&settings.password)?;
+            drop(tracing::debug_span!("opening", password = password.expose_secret()).entered());
+        }
+        if settings.fault == "tells spans secrets later" {
+            let span = tracing::debug_span!("opening", password = tracing::field::Empty);
+            span.record(
+                "password",
+                context.secret(&settings.password)?.expose_secret(),
+            );
+        }
         Ok(Arc::new(Side { settings, context }))
     }
 }
@@ -153,6 +164,29 @@ fn reach(settings: &Settings) -> Result<Arc<System>> {
 impl Side {
     fn does(&self, fault: &str) -> bool {
         self.settings.fault == fault
+    }
+
+    /// What can go wrong in any call: an error that says too much, something that is kept for good.
+    fn slips(&self, call: &str) -> Result<()> {
+        if self.does(&format!("tells secrets in errors of {call}")) {
+            let password = self.context.secret(&self.settings.password)?;
+            let message = format!("{} does not fit", password.expose_secret());
+            return Err(error(ErrorKind::Protocol, Scope::Connection, &message));
+        }
+        if self.does(&format!("tells titles in errors of {call}")) {
+            let system = self.system()?;
+            let state = system.state.lock().unwrap();
+            let mut items = state.calendars.values().flat_map(|one| one.items.values());
+            let message = items.next().map_or("", |one| one.subject.as_str());
+            return Err(error(ErrorKind::Protocol, Scope::Connection, message));
+        }
+        if self.does(&format!("leaks memory in {call}")) {
+            std::mem::forget(vec![1_u8; 64 * 1024]);
+        }
+        if self.does(&format!("leaks handles in {call}")) {
+            std::mem::forget(std::fs::File::open(std::env::current_exe().unwrap()));
+        }
+        Ok(())
     }
 
     fn system(&self) -> Result<Arc<System>> {
@@ -286,6 +320,7 @@ impl Connection for Side {
     }
 
     async fn roster(&self) -> Result<Roster> {
+        self.slips("roster")?;
         let system = self.system()?;
         let state = system.state.lock().unwrap();
         let mut roster = Roster::default();
@@ -406,16 +441,27 @@ impl CalendarSource for Side {
                 }
             }
         }
+        if self.does("puts titles into spans") {
+            for change in &changes {
+                if let Change::Item(event) = change {
+                    drop(tracing::info_span!("told", subject = event.content.subject).entered());
+                }
+            }
+        }
         Ok(Box::new(Feed {
             fails_after: broken.then_some(changes.len() / 2),
             changes: changes.into_iter(),
-            cursor: Some(Cursor(format!("at {at}"))),
+            cursor: Some(match request.cursor {
+                Some(given) if self.does("repeats cursors") => given,
+                _ => Cursor(format!("at {at}")),
+            }),
             ignores_max: self.does("ignores max"),
             early: self.does("gives the cursor too early"),
         }))
     }
 
     async fn fetch(&self, calendar: &CalendarRef, items: &[ItemRef]) -> Result<Vec<Result<Event>>> {
+        self.slips("fetch")?;
         let fields = Memory::capabilities().source.unwrap().fields;
         let mut found = self.with(calendar, |calendar| {
             items
@@ -433,6 +479,7 @@ impl CalendarSource for Side {
     }
 
     async fn watch(&self, calendars: &[CalendarRef]) -> Result<Box<dyn HintFeed>> {
+        self.slips("watch")?;
         Ok(Box::new(Hints {
             calendars: calendars.to_vec(),
             changes: self.system()?.changes.subscribe(),
@@ -601,6 +648,7 @@ impl Side {
 #[async_trait]
 impl CalendarSink for Side {
     async fn apply(&self, calendar: &CalendarRef, writes: &[Write]) -> Result<ApplyReport> {
+        self.slips("apply")?;
         let refused = self.system()?.state.lock().unwrap().refused.clone();
         if refused.is_some() && self.does("gives up a batch for one bad write") {
             return Err(error(
@@ -633,6 +681,7 @@ impl CalendarSink for Side {
     }
 
     async fn inventory(&self, request: InventoryRequest) -> Result<Box<dyn InventoryFeed>> {
+        self.slips("inventory")?;
         let mut pages = Vec::new();
         let failing = self.system()?.state.lock().unwrap().failing;
         for of in request.calendars {
@@ -677,6 +726,7 @@ impl CalendarSink for Side {
     }
 
     async fn probe(&self, calendar: &CalendarRef, tokens: &[AttemptToken]) -> Result<Vec<Probe>> {
+        self.slips("probe")?;
         self.with(calendar, |calendar| {
             let find = |token: &AttemptToken| {
                 calendar

@@ -52,6 +52,7 @@ const CAUGHT: &[(&str, &str)] = &[
     ("lies about fields", "declared_fields_are_told"),
     ("does not tell free or busy", "declared_fields_are_told"),
     ("does not read on", "unchanged_calendar_is_quiet"),
+    ("repeats cursors", "changed_appointment_is_told"),
     ("loses deletes", "deleted_appointment_is_gone"),
     ("takes any cursor", "strange_cursor_is_expired"),
     ("ignores max", "batches_keep_to_the_limit"),
@@ -103,6 +104,32 @@ const CAUGHT: &[(&str, &str)] = &[
     ("logs titles", "personal_data_stays_out"),
     ("puts addresses into errors", "personal_data_stays_out"),
     ("leaks", "repeated_reading_leaks_nothing"),
+    ("puts secrets into spans", "secrets_stay_secret"),
+    ("tells spans secrets later", "secrets_stay_secret"),
+    ("puts titles into spans", "personal_data_stays_out"),
+    ("tells secrets in errors of roster", "secrets_stay_secret"),
+    ("tells secrets in errors of fetch", "secrets_stay_secret"),
+    ("tells secrets in errors of watch", "secrets_stay_secret"),
+    (
+        "tells secrets in errors of inventory",
+        "secrets_stay_secret",
+    ),
+    ("tells secrets in errors of probe", "secrets_stay_secret"),
+    (
+        "tells titles in errors of roster",
+        "personal_data_stays_out",
+    ),
+    ("tells titles in errors of fetch", "personal_data_stays_out"),
+    ("tells titles in errors of watch", "personal_data_stays_out"),
+    (
+        "tells titles in errors of inventory",
+        "personal_data_stays_out",
+    ),
+    ("tells titles in errors of probe", "personal_data_stays_out"),
+    ("leaks memory in fetch", "repeated_calls_leak_nothing"),
+    ("leaks memory in apply", "repeated_calls_leak_nothing"),
+    ("leaks handles in fetch", "repeated_calls_leak_nothing"),
+    ("leaks handles in apply", "repeated_calls_leak_nothing"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
