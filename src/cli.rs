@@ -360,6 +360,9 @@ pub(crate) struct BenchArgs {
     /// How much later than they could the servers answer, in milliseconds.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pub(crate) latency: u64,
+    /// Then let the service watch all calendars, and wait so many seconds for nothing to happen; 0: do not.
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub(crate) streams: u64,
 }
 
 /// Which sandbox.

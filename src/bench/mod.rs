@@ -5,7 +5,10 @@
 //! ratios within one run are to be compared; seconds depend on the machine.
 
 mod child;
+mod streams;
 mod town;
+
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +27,7 @@ struct Measured {
     events_per_calendar: usize,
     latency_ms: u64,
     steps: Vec<Step>,
+    streams: Option<streams::Streams>,
 }
 
 /// One pass of `calbridge sync`.
@@ -48,7 +52,7 @@ struct Step {
 }
 
 /// Measures a first sync, the pass after it, which finds that there is nothing to do, one that knows that, a day of
-/// changes, and a complete comparison.
+/// changes, and a complete comparison; if asked to, then the service on streams.
 ///
 /// # Errors
 /// The servers cannot start here, or a sync did not succeed.
@@ -62,6 +66,7 @@ pub(crate) async fn run(
         events_per_calendar: args.events,
         latency_ms: args.latency,
         steps: Vec::new(),
+        streams: None,
     };
     let town = Town::build(&args).await?;
     for name in ["first", "second", "unchanged", "day", "complete"] {
@@ -79,6 +84,10 @@ pub(crate) async fn run(
         measured
             .steps
             .push(step(name, args.calendars, used, town.served(), &report));
+    }
+    if args.streams > 0 {
+        let idle = Duration::from_secs(args.streams);
+        measured.streams = Some(streams::measure(&town, idle).await?);
     }
     output.show(&measured, || text(&measured))?;
     Ok(Exit::Success)
@@ -147,11 +156,13 @@ fn text(measured: &Measured) -> String {
             ]
         })
         .collect();
+    let streams = measured.streams.as_ref().map(streams::text);
     format!(
-        "{} calendars with {} events each, {} ms latency\n\n{}",
+        "{} calendars with {} events each, {} ms latency\n\n{}{}",
         measured.calendars,
         measured.events_per_calendar,
         measured.latency_ms,
-        table(&head, &rows)
+        table(&head, &rows),
+        streams.unwrap_or_default()
     )
 }

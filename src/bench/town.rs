@@ -162,6 +162,42 @@ window = {{ past = "0 days", future = "3 months" }}
         Ok(())
     }
 
+    /// One new appointment in each of a tenth of the calendars; answers how many.
+    ///
+    /// # Errors
+    /// A server refuses a change: a defect of the sandbox.
+    pub(super) fn new_appointments(&self, minute: usize) -> Result<usize, AppError> {
+        let changed = (0..self.calendars).step_by(CHANGED);
+        let count = changed.len();
+        for number in changed {
+            single(&self.exchange, &address(number), 6, minute)?;
+        }
+        Ok(count)
+    }
+
+    /// A new appointment in one calendar or another.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn new_appointment(&self, number: usize) -> Result<(), AppError> {
+        let address = address(number * 37 % self.calendars);
+        single(&self.exchange, &address, 7, number)
+    }
+
+    pub(super) fn calendars(&self) -> usize {
+        self.calendars
+    }
+
+    /// How many subscriptions and how many streams there are.
+    pub(super) fn watched(&self) -> (usize, usize) {
+        self.exchange.watched()
+    }
+
+    /// How many records Planner has taken and not removed.
+    pub(super) fn in_planner(&self) -> usize {
+        self.planner.count()
+    }
+
     /// What was asked since the last time, which is forgotten.
     pub(super) fn served(&self) -> Served {
         let (exchange, planner) = (self.exchange.ledger(), self.planner.ledger());

@@ -444,6 +444,12 @@ impl PlannerSandbox {
         self.inner.service.state().records_of(mailbox)
     }
 
+    /// How many events clients keep in Planner.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.inner.service.state().count()
+    }
+
     /// One event.
     #[must_use]
     pub fn event(&self, mailbox: &str, id: &str) -> Option<Record> {

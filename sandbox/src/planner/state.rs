@@ -378,6 +378,10 @@ impl State {
         self.records.values()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.records.len()
+    }
+
     pub(super) fn records_of(&self, mailbox: &str) -> Vec<Record> {
         let mailbox = mailbox.to_lowercase();
         of(&self.records, &mailbox)
