@@ -3,7 +3,7 @@
 #
 #   scripts/fuzz.sh SECONDS [TARGET...]     each target, or those named, for that long
 #   scripts/fuzz.sh keep [TARGET...]        of what was found worth trying, packs as little as reaches the same code
-#                                           into fuzz/corpus/TARGET.tar.gz, where the next run begins
+#                                           into fuzz/corpus/TARGET.tar.xz, where the next run begins
 #
 # Any toolchain does: no sanitizer is used, since no parser has unsafe code (what there is belongs to the plug-in
 # boundary); what is looked for is panics, overflows, endless work and too much memory. `cargo fuzz run TARGET
@@ -38,12 +38,12 @@ for target in "${targets[@]}"; do
   program=$CARGO_TARGET_DIR/$host/release/$target
   mkdir -p "$corpus" "artifacts/$target"
   printf '\n== %s\n' "$target"
-  [ ! -f "corpus/$target.tar.gz" ] || tar -xzf "corpus/$target.tar.gz" -C "$corpus"
+  [ ! -f "corpus/$target.tar.xz" ] || tar -xf "corpus/$target.tar.xz" -C "$corpus"
   if [ "$seconds" = keep ]; then
     few=$CARGO_TARGET_DIR/few/$target
     rm -rf "$few" && mkdir -p "$few" corpus
     "$program" -merge=1 -max_len=16384 -verbosity=0 "$few" "seeds/$target" "$corpus"
-    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$few" -cf - . | gzip -9n >"corpus/$target.tar.gz"
+    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$few" -cf - . | xz -9e >"corpus/$target.tar.xz"
     continue
   fi
   # A new input is at most 64 KiB, takes less than 10 s and 2 GB; all else is a finding.
