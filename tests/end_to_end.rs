@@ -559,13 +559,13 @@ const STRIKES: [(&str, &[i32], Strike, Strike); 8] = [
             world
                 .exchange
                 .rename_mailbox(BO, "bo.ny@kommune.example")
-                .unwrap()
+                .unwrap();
         },
         |world| {
             world
                 .exchange
                 .rename_mailbox("bo.ny@kommune.example", BO)
-                .unwrap()
+                .unwrap();
         },
     ),
 ];
