@@ -490,3 +490,147 @@ sink = "planner"
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 }
+
+type Strike = fn(&World);
+
+/// What befalls Exchange, what a run ends with meanwhile, and what ends it.
+const STRIKES: [(&str, &[i32], Strike, Strike); 8] = [
+    (
+        "the server's clock is ten minutes ahead",
+        &[0],
+        |world| world.exchange.set_date_skew(SignedDuration::from_mins(10)),
+        |world| world.exchange.set_date_skew(SignedDuration::ZERO),
+    ),
+    (
+        "the server's clock is ten minutes behind",
+        &[0],
+        |world| world.exchange.set_date_skew(SignedDuration::from_mins(-10)),
+        |world| world.exchange.set_date_skew(SignedDuration::ZERO),
+    ),
+    (
+        "sync states are no longer good",
+        &[0],
+        |world| {
+            for address in [ANNA, BO, ROOM] {
+                world.exchange.invalidate_sync_states(address).unwrap();
+            }
+        },
+        |_| {},
+    ),
+    (
+        "a web page with status 500",
+        &[5],
+        |world| {
+            let raw = r"raw:HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>";
+            world
+                .exchange
+                .inject_spec(&format!("SyncFolderItems*2={raw}"))
+                .unwrap();
+            world
+                .exchange
+                .inject_spec(&format!("FindItem#2={raw}"))
+                .unwrap();
+        },
+        |world| world.exchange.clear_faults(),
+    ),
+    (
+        "answers come twice",
+        // It is noticed, or it does no harm.
+        &[0, 5],
+        |world| world.exchange.inject_spec("**6=twice").unwrap(),
+        |world| world.exchange.clear_faults(),
+    ),
+    (
+        "a mailbox is disabled",
+        &[5],
+        |world| world.exchange.disable_mailbox(BO, true).unwrap(),
+        |world| world.exchange.disable_mailbox(BO, false).unwrap(),
+    ),
+    (
+        "a mailbox is moved",
+        &[0],
+        |world| world.exchange.move_to_server(BO, 2).unwrap(),
+        |world| world.exchange.move_to_server(BO, 1).unwrap(),
+    ),
+    (
+        "a mailbox is renamed, and Planner does not know yet",
+        &[5],
+        |world| {
+            world
+                .exchange
+                .rename_mailbox(BO, "bo.ny@kommune.example")
+                .unwrap();
+        },
+        |world| {
+            world
+                .exchange
+                .rename_mailbox("bo.ny@kommune.example", BO)
+                .unwrap();
+        },
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_befalls_exchange_planner_holds_each_appointment_once() {
+    let world = World::new().await;
+    let truth = |address| world.truth(address, "2026-11-22T23:00:00Z", "2027-02-22T23:00:00Z");
+    let mut now: jiff::Timestamp = "2026-11-23T09:00:00Z".parse().unwrap();
+    let mut items = Vec::new();
+    for day in 1..=5 {
+        let (start, end) = (
+            format!("2027-01-0{day}T09:00"),
+            format!("2027-01-0{day}T10:00"),
+        );
+        items.extend([ANNA, BO, ROOM].map(|address| world.appointment(address, "A", &start, &end)));
+    }
+    world.sync().await;
+    for (number, (name, codes, strike, lift)) in STRIKES.into_iter().enumerate() {
+        let before = [ANNA, BO, ROOM].map(truth);
+        // While the calendars change: each has one more, one that is moved and one less.
+        let day = 10 + number;
+        let new = [ANNA, BO, ROOM].map(|address| {
+            let (start, end) = (
+                format!("2027-01-{day}T12:00"),
+                format!("2027-01-{day}T13:00"),
+            );
+            world.appointment(address, "A", &start, &end)
+        });
+        for item in items.drain(..3).collect::<Vec<_>>() {
+            world.exchange.delete(item).unwrap();
+        }
+        for item in &items[..3] {
+            world
+                .exchange
+                .move_in_time(*item, SignedDuration::from_mins(30))
+                .unwrap();
+        }
+        items.extend(new);
+        strike(&world);
+        for last in [false, true] {
+            if last {
+                lift(&world);
+            }
+            // The guard looks at a day's deletes together.
+            now += SignedDuration::from_hours(13);
+            world.exchange.set_clock(Some(now));
+            world.planner.set_clock(Some(now));
+            let done = world.run_at(&now.to_string(), &["sync"], |_| {}).await;
+            let codes = if last { &[0] } else { codes };
+            let code = done.code.unwrap_or(-1);
+            assert!(codes.contains(&code), "{name}: {done:?}");
+            for (address, before) in [ANNA, BO, ROOM].into_iter().zip(&before) {
+                let (holds, truth) = (world.in_planner(address), truth(address));
+                if last {
+                    assert_eq!(holds, truth, "{name}: {address}");
+                }
+                let mut once = holds.clone();
+                once.dedup();
+                assert_eq!(once, holds, "{name}: {address}");
+                let known = |one| before.contains(one) || truth.contains(one);
+                assert!(holds.iter().all(known), "{name}: {address} {holds:?}");
+                let kept = |one: &_| holds.contains(one) || !truth.contains(one);
+                assert!(before.iter().all(kept), "{name}: {address} {holds:?}");
+            }
+        }
+    }
+}

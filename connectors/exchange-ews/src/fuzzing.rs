@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 
+use calbridge_core::connector::Change;
 use calbridge_core::model::{Field, FieldSet, Window};
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 
 use crate::map::{Doubts, Mapper};
-use crate::response::{self, Item, Message};
+use crate::recurrence::{Bound, Pattern, Recurrence};
+use crate::response::{self, Item, ItemType, Message, WireTime};
 use crate::series::{Series, split_occurrence_id};
 use crate::soap;
 use crate::watch::{MAX_DOCUMENT, Splitter};
@@ -33,14 +37,7 @@ pub fn answer(body: &[u8]) {
         Field::Private,
         Field::Categories,
     ]);
-    // Half a year from the evening of the 2nd of October 2026: two changes of the clock.
-    let (Ok(start), Ok(end)) = (
-        Timestamp::from_second(1_790_967_600),
-        Timestamp::from_second(1_806_692_400),
-    ) else {
-        return;
-    };
-    let Ok(window) = Window::new(start, end) else {
+    let Some(window) = half_a_year() else {
         return;
     };
     let details: HashMap<_, _> = items
@@ -64,6 +61,69 @@ pub fn answer(body: &[u8]) {
                 );
                 if let Some((_, date)) = split_occurrence_id(&item.id) {
                     let _ = series.on(date, &details);
+                }
+            }
+        }
+    }
+}
+
+/// From the evening of the 2nd of October 2026: two changes of the clock.
+fn half_a_year() -> Option<Window> {
+    let start = Timestamp::from_second(1_790_967_600).ok()?;
+    let end = Timestamp::from_second(1_806_692_400).ok()?;
+    Window::new(start, end).ok()
+}
+
+/// Reads a time zone, `t:StartTimeZone` with all that is in it, and expands a daily series that names it.
+///
+/// # Panics
+/// If the zone makes more occurrences than there are days, or one that ends before it begins.
+pub fn zone(element: &[u8]) {
+    let zone = String::from_utf8_lossy(element);
+    let answer = format!(
+        r#"<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body xmlns:m="m" xmlns:t="t"><m:GetItemResponse><m:ResponseMessages><m:GetItemResponseMessage ResponseClass="Success"><m:Items><t:CalendarItem>{zone}</t:CalendarItem></m:Items></m:GetItemResponseMessage></m:ResponseMessages></m:GetItemResponse></s:Body></s:Envelope>"#
+    );
+    let Ok(envelope) = soap::read(&answer, response::read) else {
+        return;
+    };
+    let (Ok((_, messages)), Some(window)) = (envelope.body, half_a_year()) else {
+        return;
+    };
+    let evening = Date::constant(2026, 10, 5).at(22, 30, 0, 0);
+    let (fields, doubts) = (FieldSet::times(), Doubts::default());
+    for item in messages.into_iter().flat_map(items_of) {
+        let series = Item {
+            id: "M".to_owned(),
+            uid: Some("u".to_owned()),
+            item_type: Some(ItemType::RecurringMaster),
+            start: Some(WireTime::Local(evening)),
+            end: Some(WireTime::Local(evening.saturating_add(1.hour()))),
+            recurrence: Some(Ok(Recurrence {
+                pattern: Pattern::Daily { interval: 1 },
+                start: evening.date(),
+                bound: Bound::NoEnd,
+            })),
+            zone: item.zone,
+            zone_id: item.zone_id,
+            ..Item::default()
+        };
+        for zones in [Zones::new(None), Zones::new(Some("Europe/Copenhagen"))] {
+            let mapper = Mapper {
+                zones: &zones,
+                fields: &fields,
+                expanded: false,
+                doubts: &doubts,
+            };
+            let Ok(series) = Series::new(&series, mapper) else {
+                continue;
+            };
+            let changes = series.expand(window, &HashMap::new());
+            // The days of the window, and those that it has besides on clocks far from UTC.
+            assert!(changes.len() <= 190, "more occurrences than days");
+            for change in changes {
+                if let Change::Item(event) = change {
+                    let (start, end) = event.content.time.span_in(&TimeZone::UTC);
+                    assert!(start < end, "an occurrence ends before it begins");
                 }
             }
         }
