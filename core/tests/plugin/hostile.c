@@ -37,6 +37,9 @@ static int32_t init(const calbridge_host_v1 *host) {
 #ifdef REFUSES
   (void)host;
   return 3;
+#elif defined(ABORTS_AT_ONCE)
+  (void)host;
+  abort();
 #else
   const char *record = "{\"message\":\"begun\",\"newer\":[1]}";
   host->log(host->ctx, CALBRIDGE_INFO, text(record));
