@@ -95,6 +95,11 @@ static uint64_t call(void *instance, calbridge_bytes method, calbridge_bytes pay
   static char deep[200001];
   const char *behave = instance ? ((struct instance *)instance)->behave : "";
   (void)payload;
+#ifdef SEGFAULTS
+  *(volatile int *)0 = 1;
+#elif defined(ABORTS)
+  abort();
+#endif
 #ifdef REPLAY
   (void)behave;
   (void)deep;
