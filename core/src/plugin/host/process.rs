@@ -64,7 +64,7 @@ impl Program {
                     %error,
                     "A connector library does not begin; its connections are tried again when they are needed."
                 );
-                (None, manifest)
+                (None, *manifest)
             }
             Err(NotStarted { error, .. }) => return Err(error),
         };
@@ -198,7 +198,7 @@ pub(super) struct Child {
 struct NotStarted {
     error: LoadError,
     /// What its library holds, if it ended while it began: what may be otherwise the next time.
-    manifest: Option<LibraryManifest>,
+    manifest: Option<Box<LibraryManifest>>,
 }
 
 impl From<LoadError> for NotStarted {
@@ -400,7 +400,7 @@ impl Child {
             let error =
                 match hello.recv_timeout(launcher.patience) {
                     Ok(hello) if hello.beginning && hello.protocol == super::ABI => {
-                        manifest = hello.manifest;
+                        manifest = hello.manifest.map(Box::new);
                         continue;
                     }
                     Ok(hello) => break hello,
