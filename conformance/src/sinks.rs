@@ -346,7 +346,7 @@ impl<'a> Again<'a> {
 
     /// Moves it to and fro.
     pub(crate) async fn write(&mut self, n: usize) -> Done {
-        let hour = if n % 2 == 0 { 14 } else { 9 };
+        let hour = if n.is_multiple_of(2) { 14 } else { 9 };
         let write = self.desk.update(&self.record, self.desk.kit.hour(2, hour));
         self.record = self.desk.send(write).await?;
         Ok(())

@@ -186,6 +186,14 @@ impl Reader {
             .as_str()?
             .to_owned();
         let Some(entry) = connector::find(&id) else {
+            // A library that is not loaded may hold it: what is wrong has been said.
+            if self
+                .mistakes
+                .iter()
+                .any(|mistake| mistake.key.starts_with("plugins."))
+            {
+                return None;
+            }
             let ids: Vec<&str> = connector::connectors()
                 .iter()
                 .map(|entry| entry.id())

@@ -83,6 +83,9 @@ pub trait ForeignConnector: Send + Sync + std::fmt::Debug {
     /// Where its code came from, in words for the operator: a library's path.
     fn origin(&self) -> String;
 
+    /// Where its code runs, as the configuration calls it.
+    fn isolation(&self) -> &'static str;
+
     /// What it can do with these settings.
     ///
     /// # Errors
@@ -142,11 +145,21 @@ impl ConnectorEntry {
         }
     }
 
-    /// Where its code came from; none if it is linked in.
-    fn origin(&self) -> Option<String> {
+    /// Where its code came from: a library's path; none if it is linked in.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
         match &self.kind {
             Kind::Linked { .. } => None,
             Kind::Loaded(connector) => Some(connector.origin()),
+        }
+    }
+
+    /// Where its code runs, as the configuration calls it; none if it is linked in.
+    #[must_use]
+    pub fn isolation(&self) -> Option<&'static str> {
+        match &self.kind {
+            Kind::Linked { .. } => None,
+            Kind::Loaded(connector) => Some(connector.isolation()),
         }
     }
 

@@ -376,7 +376,7 @@ pub struct Frame {
     pub level: Option<LevelFrame>,
 }
 
-/// The first frame that a child writes.
+/// The first frame that a child writes; with `beginning`, the first two.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
     /// The contract that the child follows: 1.
@@ -393,6 +393,9 @@ pub struct Hello {
     /// It could not begin because the library does not follow the contract.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incompatible: bool,
+    /// It is about to begin, and says what it holds in case that it does not survive it; a second one follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beginning: bool,
 }
 
 /// Opens a connection.

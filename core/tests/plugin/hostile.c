@@ -37,6 +37,9 @@ static int32_t init(const calbridge_host_v1 *host) {
 #ifdef REFUSES
   (void)host;
   return 3;
+#elif defined(ABORTS_AT_ONCE)
+  (void)host;
+  abort();
 #else
   const char *record = "{\"message\":\"begun\",\"newer\":[1]}";
   host->log(host->ctx, CALBRIDGE_INFO, text(record));
@@ -92,6 +95,11 @@ static uint64_t call(void *instance, calbridge_bytes method, calbridge_bytes pay
   static char deep[200001];
   const char *behave = instance ? ((struct instance *)instance)->behave : "";
   (void)payload;
+#ifdef SEGFAULTS
+  *(volatile int *)0 = 1;
+#elif defined(ABORTS)
+  abort();
+#endif
 #ifdef REPLAY
   (void)behave;
   (void)deep;

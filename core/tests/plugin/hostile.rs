@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use calbridge_core::connector::{ErrorKind, Outcome, Result, Scope};
+use calbridge_core::connector::{ErrorKind, ForeignConnector, Outcome, Result, Scope};
 use calbridge_core::model::Event;
 use calbridge_core::plugin::host::{Isolation, LoadError, LoadedConnector, PluginSettings, load};
 use serde_json::json;
 
 use crate::common::{Files, calendar, context, launcher};
-use crate::same::{changes, items, write};
+use crate::same::{changes, items, scope, write};
 
 const BOTH: [Isolation; 2] = [Isolation::InProcess, Isolation::Process];
 
@@ -136,6 +136,31 @@ fn a_library_that_does_not_fit_is_refused_with_the_reason() {
             assert!(error.contains(name), "the file is named: {error}");
         }
     }
+}
+
+/// In a process of its own; in this one it would take the program along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_aborts_when_it_begins_is_an_error_of_its_connections_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "aborts", &["ABORTS_AT_ONCE"]) else {
+        return;
+    };
+    let loaded = load(&settings(&library, Isolation::Process), &launcher())
+        .unwrap()
+        .remove(0);
+    assert_eq!(loaded.manifest().id, "hostile");
+    assert!(loaded.manifest().capabilities.source.is_some());
+    let opened = tokio::task::spawn_blocking(move || {
+        ForeignConnector::open(&loaded, json!({}), context("aborts"))
+    });
+    let connection = opened.await.unwrap().unwrap();
+    let error = connection.check(scope()).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.scope),
+        (ErrorKind::Transient, Scope::Connection),
+        "{error}"
+    );
+    assert!(error.wait().is_some(), "{error}");
 }
 
 #[test]

@@ -6,10 +6,16 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use calbridge_core::connector::{ConnectorEntry, Error};
 use calbridge_core::plugin::abi::{
     ABI, ABI_MINOR, Bytes, ERR, HostV1, LogLevel, OK, PluginV1, SYMBOL,
 };
+use calbridge_core::plugin::dispatch::{Dispatcher, library_call};
 use calbridge_core::plugin::messages;
+use serde_json::json;
+
+use crate::common::context;
+use crate::connector::Guest;
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -57,34 +63,194 @@ fn bare(header: &str) -> String {
     text + rest
 }
 
-/// The names of a struct's members in the header, in order.
-fn members(header: &str, name: &str) -> Vec<String> {
-    let end = header.find(&format!("}} {name};")).unwrap();
-    let begin = header[..end].rfind("typedef struct {").unwrap();
-    header[begin + "typedef struct {".len()..end]
-        .split(';')
-        .map(str::trim)
-        .filter(|member| !member.is_empty())
-        .map(|member| {
-            // `RESULT (*NAME)(ARGUMENTS)`, or `TYPE *NAME`.
-            match member.split_once("(*") {
-                Some((_, rest)) => rest.split_once(')').unwrap().0.to_owned(),
-                None => member
-                    .rsplit([' ', '*'])
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
+fn squeezed(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A source file of the boundary, parsed.
+fn source(path: &str) -> syn::File {
+    syn::parse_file(&std::fs::read_to_string(here(path)).unwrap()).unwrap()
+}
+
+fn last(path: &syn::Path) -> &syn::PathSegment {
+    path.segments.last().unwrap()
+}
+
+/// How C writes this type, with the star that belongs to what it is the type of.
+fn in_c(of: &syn::Type) -> String {
+    match of {
+        syn::Type::Ptr(pointer) => {
+            let constant = if pointer.mutability.is_none() {
+                "const "
+            } else {
+                ""
+            };
+            format!("{constant}{}*", in_c(&pointer.elem))
+        }
+        syn::Type::Path(of) => {
+            let name = last(&of.path).ident.to_string();
+            let known = [
+                ("u8", "uint8_t "),
+                ("u32", "uint32_t "),
+                ("i32", "int32_t "),
+                ("u64", "uint64_t "),
+                ("usize", "size_t "),
+                ("c_void", "void "),
+                ("Bytes", "calbridge_bytes "),
+                ("Done", "calbridge_done "),
+                ("HostV1", "calbridge_host_v1 "),
+                ("PluginV1", "calbridge_plugin_v1_t "),
+            ];
+            let known = known.iter().find(|(rust, _)| *rust == name);
+            known.map_or_else(
+                || panic!("`{name}` has no counterpart in C"),
+                |(_, c)| (*c).to_owned(),
+            )
+        }
+        _ => panic!("a type of the table that C does not have"),
+    }
+}
+
+/// `RESULT (*NAME)(TYPE NAME, ...)`.
+fn function_in_c(name: &str, function: &syn::TypeBareFn) -> String {
+    assert!(function.unsafety.is_some(), "{name}");
+    let abi = function.abi.as_ref().and_then(|abi| abi.name.as_ref());
+    assert_eq!(abi.map(syn::LitStr::value).as_deref(), Some("C"), "{name}");
+    let result = match &function.output {
+        syn::ReturnType::Default => "void ".to_owned(),
+        syn::ReturnType::Type(_, of) => in_c(of),
+    };
+    let given: Vec<String> = function
+        .inputs
+        .iter()
+        .map(|input| format!("{}{}", in_c(&input.ty), input.name.as_ref().unwrap().0))
+        .collect();
+    let given = if given.is_empty() {
+        "void".to_owned()
+    } else {
+        given.join(", ")
+    };
+    format!("{result}(*{name})({given})")
+}
+
+/// What a type alias stands for, if it is a function.
+fn alias<'a>(file: &'a syn::File, name: &str) -> Option<&'a syn::TypeBareFn> {
+    file.items.iter().find_map(|item| match item {
+        syn::Item::Type(item) if item.ident == name => match &*item.ty {
+            syn::Type::BareFn(function) => Some(function),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// The type's function, if it is one or none.
+fn optional_function<'a>(file: &'a syn::File, of: &'a syn::Type) -> Option<&'a syn::TypeBareFn> {
+    let syn::Type::Path(of) = of else { return None };
+    let segment = last(&of.path);
+    let syn::PathArguments::AngleBracketed(inner) = &segment.arguments else {
+        return None;
+    };
+    assert_eq!(segment.ident, "Option");
+    match inner.args.first() {
+        Some(syn::GenericArgument::Type(syn::Type::BareFn(function))) => Some(function),
+        Some(syn::GenericArgument::Type(syn::Type::Path(named))) => {
+            alias(file, &last(&named.path).ident.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// The declarations that the header must have, written from the code: every member with its type, every function with
+/// its result and its parameters' types and names.
+fn declarations() -> Vec<String> {
+    let file = source("src/plugin/abi.rs");
+    let mut all = vec![format!(
+        "typedef {};",
+        function_in_c("calbridge_done", alias(&file, "Done").unwrap())
+    )];
+    let mut structs = BTreeSet::new();
+    for item in &file.items {
+        let syn::Item::Struct(item) = item else {
+            continue;
+        };
+        let name = item.ident.to_string();
+        let mut text = "typedef struct { ".to_owned();
+        for field in &item.fields {
+            let member = field.ident.as_ref().unwrap().to_string();
+            match optional_function(&file, &field.ty) {
+                Some(function) => write!(text, "{}; ", function_in_c(&member, function)),
+                None => write!(text, "{}{member}; ", in_c(&field.ty)),
             }
+            .unwrap();
+        }
+        let of: syn::Type = syn::parse_str(&name).unwrap();
+        write!(text, "}} {};", in_c(&of).trim_end()).unwrap();
+        all.push(text);
+        structs.insert(name);
+    }
+    assert_eq!(
+        structs,
+        ["Bytes", "HostV1", "PluginV1"].map(str::to_owned).into()
+    );
+    all
+}
+
+#[test]
+fn the_header_declares_what_the_code_does() {
+    let header = squeezed(&bare(&header()));
+    for declaration in declarations() {
+        assert!(
+            header.contains(&declaration),
+            "the header lacks: {declaration}"
+        );
+    }
+    assert_eq!(header.matches("typedef ").count(), declarations().len());
+}
+
+/// The names of the methods, from the code.
+fn method_names() -> Vec<String> {
+    let file = source("src/plugin/messages.rs");
+    let methods = file.items.iter().find_map(|item| match item {
+        syn::Item::Mod(item) if item.ident == "method" => item.content.as_ref(),
+        _ => None,
+    });
+    let names = methods.unwrap().1.iter().filter_map(|item| match item {
+        syn::Item::Const(item) => Some(&*item.expr),
+        _ => None,
+    });
+    names
+        .map(|value| match value {
+            syn::Expr::Lit(syn::ExprLit {
+                lit: syn::Lit::Str(text),
+                ..
+            }) => text.value(),
+            _ => panic!("a method's name is a text"),
         })
         .collect()
 }
 
-#[test]
-fn the_header_names_the_members_in_the_codes_order() {
-    let header = bare(&header());
-    for (name, _, expected) in layout() {
-        let expected: Vec<_> = expected.into_iter().map(|(member, _)| member).collect();
-        assert_eq!(members(&header, name), expected, "{name}");
+/// A method without schemas could not be called by anybody who has the published files alone; one that nobody answers
+/// would be `unsupported` for ever.
+#[tokio::test]
+async fn each_method_has_its_schemas_and_is_answered() {
+    let schemas = messages::schemas();
+    let names = method_names();
+    assert!(names.len() > 15, "{names:?}");
+    let connection =
+        ConnectorEntry::of::<Guest>().open(json!({"writable": true}), context("methods"));
+    let dispatcher = Dispatcher::new(connection.unwrap());
+    for name in names {
+        for part in ["request", "answer"] {
+            let file = format!("{name}.{part}");
+            assert!(schemas.contains_key(file.as_str()), "no schema `{file}`");
+        }
+        let unknown = |error: Error| error.message.contains(&format!("the method `{name}`"));
+        let answered = [
+            dispatcher.call(&name, b"{}").await.is_err_and(unknown),
+            library_call(&name, b"{}").is_err_and(unknown),
+        ];
+        assert_ne!(answered, [true, true], "nobody answers `{name}`");
     }
 }
 

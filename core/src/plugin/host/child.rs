@@ -40,7 +40,19 @@ pub fn run(path: &Path, sha256: Option<&str>) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let library = trust::check(path, sha256).and_then(|path| {
-        let library = Library::load(&path, forward(frames.clone()))?;
+        let library = Library::load(&path, forward(frames.clone()), |manifest| {
+            frames.send(&Frame {
+                hello: Some(Hello {
+                    protocol: ABI,
+                    features: Vec::new(),
+                    manifest: Some(manifest),
+                    error: None,
+                    incompatible: false,
+                    beginning: true,
+                }),
+                ..Frame::default()
+            });
+        })?;
         let manifest = library.manifest()?;
         Ok((library, manifest))
     });
@@ -52,6 +64,7 @@ pub fn run(path: &Path, sha256: Option<&str>) -> ExitCode {
                 manifest: Some(manifest),
                 error: None,
                 incompatible: false,
+                beginning: false,
             },
             Some(library),
         ),
@@ -62,6 +75,7 @@ pub fn run(path: &Path, sha256: Option<&str>) -> ExitCode {
                 manifest: None,
                 incompatible: matches!(error, LoadError::Incompatible { .. }),
                 error: Some(reason(error)),
+                beginning: false,
             },
             None,
         ),

@@ -61,6 +61,16 @@ impl Handle {
     }
 }
 
+/// What a library says of itself; good before it has begun, too.
+fn manifest(path: &Path, functions: &Functions) -> std::result::Result<LibraryManifest, LoadError> {
+    // SAFETY: the manifest's bytes are static, and are there from the beginning.
+    let bytes = unsafe { borrowed((functions.manifest)()) };
+    serde_json::from_slice(bytes).map_err(|error| LoadError::Incompatible {
+        path: path.to_owned(),
+        reason: format!("its manifest cannot be read: {error}"),
+    })
+}
+
 type Loaded = std::result::Result<Arc<Library>, LoadError>;
 
 /// Every library that was begun in this process, also those that refused: none is begun twice.
@@ -70,8 +80,9 @@ static LOADED: Mutex<Option<HashMap<PathBuf, Loaded>>> = Mutex::new(None);
 static SINKS: RwLock<Vec<Sink>> = RwLock::new(Vec::new());
 
 impl Library {
-    /// Loads a library, once per path. The path must have been found trustworthy.
-    pub(super) fn load(path: &Path, sink: Sink) -> Loaded {
+    /// Loads a library, once per path, and begins it. The path must have been found trustworthy. `before` is told what
+    /// it holds before it begins, if it can be read: what it does then may be the last thing that this process does.
+    pub(super) fn load(path: &Path, sink: Sink, before: impl FnOnce(LibraryManifest)) -> Loaded {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = loaded.get_or_insert_default();
         if let Some(known) = loaded.get(path) {
@@ -84,6 +95,9 @@ impl Library {
             path: path.to_owned(),
             reason,
         })?;
+        if let Ok(manifest) = manifest(path, &functions) {
+            before(manifest);
+        }
         let begun = Self::begin(path, functions, sink).map(Arc::new);
         loaded.insert(path.to_owned(), begun.clone());
         begun
@@ -125,12 +139,7 @@ impl Library {
 
     /// What the library says of itself.
     pub(super) fn manifest(&self) -> std::result::Result<LibraryManifest, LoadError> {
-        // SAFETY: the manifest's bytes are static.
-        let bytes = unsafe { borrowed((self.functions.manifest)()) };
-        serde_json::from_slice(bytes).map_err(|error| LoadError::Incompatible {
-            path: self.path.clone(),
-            reason: format!("its manifest cannot be read: {error}"),
-        })
+        manifest(&self.path, &self.functions)
     }
 
     /// Opens a connection. The answer may come later than this returns; without a connection it says why.
@@ -369,6 +378,7 @@ impl InProcess {
         let library = Library::load(
             path,
             log::sink(path.display().to_string(), path.display().to_string()),
+            drop,
         )?;
         Ok(Self {
             manifest: library.manifest()?,

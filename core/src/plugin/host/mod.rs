@@ -289,6 +289,7 @@ trait Instance: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct LoadedConnector {
     path: Arc<Path>,
+    isolation: Isolation,
     carrier: Arc<dyn Carrier>,
     manifest: Manifest,
     replaces: bool,
@@ -374,6 +375,13 @@ impl ForeignConnector for LoadedConnector {
         self.path.display().to_string()
     }
 
+    fn isolation(&self) -> &'static str {
+        match self.isolation {
+            Isolation::Process => "process",
+            Isolation::InProcess => "in-process",
+        }
+    }
+
     /// A library that is in trouble now has said in its manifest what it can do.
     fn capabilities(&self, settings: &Value) -> Result<Capabilities> {
         self.capabilities_with(settings).or_else(|error| {
@@ -435,6 +443,7 @@ pub fn load(
         .iter()
         .map(|manifest| LoadedConnector {
             path: Arc::clone(&file),
+            isolation: settings.isolation,
             carrier: Arc::clone(&carrier),
             replaces: settings.replaces.contains(&manifest.id),
             manifest: manifest.clone(),

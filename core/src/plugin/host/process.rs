@@ -51,13 +51,29 @@ impl Program {
         sha256: Option<String>,
         launcher: Launcher,
     ) -> std::result::Result<Self, LoadError> {
-        let (child, manifest) = Child::start(&path, sha256.as_deref(), &launcher)?;
+        let (front, manifest) = match Child::start(&path, sha256.as_deref(), &launcher) {
+            Ok((child, manifest)) => (Some(Arc::new(child)), manifest),
+            // What it holds is known: its connections are in trouble, and nobody else.
+            Err(NotStarted {
+                error,
+                manifest: Some(manifest),
+            }) => {
+                tracing::error!(
+                    target: "calbridge::plugin",
+                    plugin = %path.display(),
+                    %error,
+                    "A connector library does not begin; its connections are tried again when they are needed."
+                );
+                (None, *manifest)
+            }
+            Err(NotStarted { error, .. }) => return Err(error),
+        };
         Ok(Self {
             path,
             sha256,
             launcher,
             manifest,
-            front: Mutex::new(Some(Arc::new(child))),
+            front: Mutex::new(front),
         })
     }
 
@@ -78,7 +94,7 @@ impl Program {
     fn start_child(&self) -> Result<Child> {
         Child::start(&self.path, self.sha256.as_deref(), &self.launcher)
             .map(|(child, _)| child)
-            .map_err(|error| boundary("plugin.no-process", error.to_string()))
+            .map_err(|failure| boundary("plugin.no-process", failure.error.to_string()))
     }
 
     fn front(&self) -> Result<Arc<Child>> {
@@ -176,6 +192,22 @@ pub(super) struct Child {
     next: AtomicU64,
     level: AtomicU32,
     close_deadline: Duration,
+}
+
+/// Why there is no child.
+struct NotStarted {
+    error: LoadError,
+    /// What its library holds, if it ended while it began: what may be otherwise the next time.
+    manifest: Option<Box<LibraryManifest>>,
+}
+
+impl From<LoadError> for NotStarted {
+    fn from(error: LoadError) -> Self {
+        Self {
+            error,
+            manifest: None,
+        }
+    }
 }
 
 struct Shared {
@@ -291,7 +323,7 @@ impl Child {
         path: &Path,
         sha256: Option<&str>,
         launcher: &Launcher,
-    ) -> std::result::Result<(Self, LibraryManifest), LoadError> {
+    ) -> std::result::Result<(Self, LibraryManifest), NotStarted> {
         let failed = |reason: String| LoadError::Child {
             path: path.to_owned(),
             reason,
@@ -313,7 +345,7 @@ impl Child {
             process.stderr.take(),
         );
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(failed("it has no pipes".to_owned()));
+            return Err(failed("it has no pipes".to_owned()).into());
         };
         let shared = Arc::new(Shared {
             name: path.display().to_string(),
@@ -361,50 +393,60 @@ impl Child {
         };
         if threads.iter().any(std::result::Result::is_err) {
             child.shared.kill();
-            return Err(failed("there are no threads to be had".to_owned()));
+            return Err(failed("there are no threads to be had".to_owned()).into());
         }
-        let hello = match hello.recv_timeout(launcher.patience) {
-            Ok(hello) => hello,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                child.shared.kill();
-                return Err(failed("it does not say what it holds".to_owned()));
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                child.shared.gone_within(2 * LEAVE);
-                let why = child.shared.lock().dead.clone();
-                return Err(failed(why.map_or_else(
-                    || "it ended at once".to_owned(),
-                    |(_, error)| error.message,
-                )));
-            }
+        let mut manifest = None;
+        let hello = loop {
+            let error =
+                match hello.recv_timeout(launcher.patience) {
+                    Ok(hello) if hello.beginning && hello.protocol == super::ABI => {
+                        manifest = hello.manifest.map(Box::new);
+                        continue;
+                    }
+                    Ok(hello) => break hello,
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        child.shared.kill();
+                        failed("it does not say what it holds, or that it is ready".to_owned())
+                    }
+                    Err(mpsc::RecvTimeoutError::Disconnected) => {
+                        child.shared.gone_within(2 * LEAVE);
+                        let why = child.shared.lock().dead.clone();
+                        failed(why.map_or_else(
+                            || "it ended at once".to_owned(),
+                            |(_, error)| error.message,
+                        ))
+                    }
+                };
+            return Err(NotStarted { error, manifest });
         };
         let incompatible = |reason: String| LoadError::Incompatible {
             path: path.to_owned(),
             reason,
         };
-        match hello {
+        let error = match hello {
             Hello {
                 error: Some(error),
                 incompatible: true,
                 ..
-            } => Err(incompatible(error)),
+            } => incompatible(error),
             Hello {
                 error: Some(error), ..
-            } => Err(LoadError::NotLoadable {
+            } => LoadError::NotLoadable {
                 path: path.to_owned(),
                 reason: error,
-            }),
-            Hello { protocol, .. } if protocol != super::ABI => Err(incompatible(format!(
+            },
+            Hello { protocol, .. } if protocol != super::ABI => incompatible(format!(
                 "it speaks version {protocol} of the plug-in contract"
-            ))),
+            )),
             Hello {
                 manifest: Some(manifest),
                 ..
-            } => Ok((child, manifest)),
+            } => return Ok((child, manifest)),
             Hello { manifest: None, .. } => {
-                Err(incompatible("it does not say what it holds".to_owned()))
+                incompatible("it does not say what it holds".to_owned())
             }
-        }
+        };
+        Err(error.into())
     }
 
     fn died(&self) -> Option<Instant> {
