@@ -33,10 +33,13 @@ fn connectors_are_listed() {
         .iter()
         .map(|manifest| manifest["id"].as_str().unwrap())
         .collect();
-    assert_eq!(
-        ids,
-        ["exchange-ews", "ical-sink", "ical-source", "planner-dfdg"]
-    );
+    // Each is built as a library, too; the kit's smoke set runs on each of them.
+    let plugins = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/plugins")).unwrap();
+    let mut plugins: Vec<String> = plugins
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    plugins.sort();
+    assert_eq!(ids, plugins);
 }
 
 #[test]

@@ -458,16 +458,46 @@ fn loaded_connectors_are_listed_and_described() {
     for isolation in [Some("in-process"), None] {
         let loaded = Folders::new(&libraries.plugins(&IDS, isolation));
         for args in [
-            &["connectors", "list", "--json"][..],
-            &["connectors", "list"],
-            &["connectors", "schema"],
+            &["connectors", "schema"][..],
             &["connectors", "schema", "ical-sink"],
             &["connectors", "docs"],
             &["connectors", "docs", "ical-sink"],
         ] {
             assert_eq!(loaded.text(args), compiled.text(args), "{args:?}");
         }
+        // The list says where each comes from; the rest is the same.
+        let isolation = isolation.unwrap_or("process");
+        let table = loaded.text(&["connectors", "list"]);
+        let listed = |folders: &Folders| -> Vec<Value> {
+            serde_json::from_str(&folders.text(&["connectors", "list", "--json"])).unwrap()
+        };
+        for (mut one, linked) in listed(&loaded).into_iter().zip(listed(&compiled)) {
+            let library = libraries.path(one["id"].as_str().unwrap());
+            let place = format!("{} ({isolation})", library.display());
+            assert!(table.contains(&place), "{place}\n{table}");
+            assert_eq!(one["library"], library.to_str().unwrap());
+            assert_eq!(one["isolation"], isolation);
+            assert!(linked["library"].is_null() && linked["isolation"].is_null());
+            one["library"] = Value::Null;
+            one["isolation"] = Value::Null;
+            assert_eq!(one, linked);
+        }
     }
+    let table = compiled.text(&["connectors", "list"]);
+    assert_eq!(table.matches("compiled in").count(), IDS.len(), "{table}");
+}
+
+/// What a library holds cannot be told if it is not loaded: that is one mistake, and not one per connection besides.
+#[test]
+fn a_library_that_is_not_loaded_is_one_mistake() {
+    let folders = Folders::new("");
+    let path = folders.folder.path().join("calbridge.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let more = "\n[plugins.x]\npath = \"/nowhere/x.so\"\n[connections.x]\nconnector = \"rota\"\n";
+    std::fs::write(&path, text + more).unwrap();
+    let told = folders.refused(&["check", "--offline"]);
+    assert!(told.contains("/nowhere/x.so cannot be read"), "{told}");
+    assert!(!told.contains("there is no connector"), "{told}");
 }
 
 /// Waits until something is so. What became of a write of unknown fate is asked only after half a minute.

@@ -25,7 +25,6 @@ use tempfile::TempDir;
 use worlds::exchange::Exchange;
 use worlds::planner::Planner;
 
-const IDS: [&str; 4] = ["exchange-ews", "ical-sink", "ical-source", "planner-dfdg"];
 /// As its first argument: be a child.
 const CHILD: &str = "hold-library";
 const MEANS: [(&str, Option<Isolation>); 3] = [
@@ -50,14 +49,29 @@ fn main() -> ExitCode {
         .block_on(compare_all())
 }
 
+/// The connectors of the tree: those that are built as libraries. The program's tests see to it that all that are
+/// compiled in are among them.
+fn ids() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let all = std::fs::read_dir(folder).unwrap();
+    let mut ids: Vec<String> = all
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    ids.sort();
+    assert!(!ids.is_empty());
+    ids
+}
+
 async fn compare_all() -> ExitCode {
-    let libraries = libraries();
+    let ids = ids();
+    let libraries = libraries(&ids);
     let mut same = true;
-    for id in IDS {
+    for id in &ids {
         let mut linked = None;
         for (name, isolation) in MEANS {
             let entry = match isolation {
-                None => find(id).unwrap(),
+                None => find(id)
+                    .unwrap_or_else(|| panic!("{id} is not linked here: name its crate above")),
                 Some(isolation) => loaded(libraries.path(), id, isolation),
             };
             let verdicts = verdicts(id, entry).await;
@@ -89,7 +103,8 @@ async fn verdicts(id: &str, entry: &'static ConnectorEntry) -> Vec<(&'static str
         "exchange-ews" => Arc::new(Exchange::new(Profile::Exchange2019).await),
         "planner-dfdg" => Arc::new(Planner::new().await),
         "ical-source" => Arc::new(worlds::ical::Source::new()),
-        _ => Arc::new(worlds::ical::Sink::new()),
+        "ical-sink" => Arc::new(worlds::ical::Sink::new()),
+        _ => panic!("{id} has no world here: write one, and name it here"),
     };
     let mut verdicts = Vec::new();
     for selection in [
@@ -128,7 +143,7 @@ fn file_name(id: &str) -> String {
 
 /// The libraries, built by a cargo call of their own (together with these tests they would be given the tests'
 /// features), in a folder that nobody else writes.
-fn libraries() -> TempDir {
+fn libraries(ids: &[String]) -> TempDir {
     let executable: PathBuf = std::env::current_exe().unwrap();
     let profile = executable.parent().unwrap().parent().unwrap();
     let mut build = Command::new(env!("CARGO"));
@@ -139,13 +154,13 @@ fn libraries() -> TempDir {
     if profile.file_name().is_some_and(|name| name == "release") {
         build.arg("--release");
     }
-    for id in IDS {
+    for id in ids {
         build.arg("-p").arg(format!("calbridge-plugin-{id}"));
     }
     let built = build.status().unwrap();
     assert!(built.success(), "the libraries cannot be built");
     let folder = tempfile::tempdir().unwrap();
-    for id in IDS {
+    for id in ids {
         let name = file_name(id);
         std::fs::copy(profile.join(&name), folder.path().join(&name)).unwrap();
     }

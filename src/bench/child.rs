@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use wait4::Wait4 as _;
 
-use super::town::{NOW, PASSWORD, PASSWORD_VARIABLE, Town};
+use super::town::{PASSWORD, PASSWORD_VARIABLE, Town};
 use crate::error::AppError;
 
 /// How often the memory of a child is looked at.
@@ -37,7 +37,9 @@ pub(super) async fn sync(
     command
         .arg("--config")
         .arg(town.config())
-        .args(["--json", "--log-level", "error", "--now", NOW, "sync"])
+        .args(["--json", "--log-level", "error", "--now"])
+        .arg(town.now().to_string())
+        .arg("sync")
         .args(options)
         .env(PASSWORD_VARIABLE, PASSWORD)
         .stdin(Stdio::null())

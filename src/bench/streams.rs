@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::town::{NOW, PASSWORD, PASSWORD_VARIABLE, Served, Town, failed};
+use super::town::{PASSWORD, PASSWORD_VARIABLE, Served, Town, failed};
 use crate::error::AppError;
 
 /// How often it is looked whether something has happened.
@@ -52,6 +52,8 @@ impl Drop for Service {
 /// # Errors
 /// The service does not come so far within ten minutes, or ends.
 pub(super) async fn measure(town: &Town, idle: Duration) -> Result<Streams, AppError> {
+    // A service lives by a clock that runs.
+    town.let_clocks_run();
     let before = town.in_planner();
     let changed = town.new_appointments(0)?;
     town.served();
@@ -59,7 +61,7 @@ pub(super) async fn measure(town: &Town, idle: Duration) -> Result<Streams, AppE
     let child = Command::new(std::env::current_exe()?)
         .arg("--config")
         .arg(town.config())
-        .args(["--log-level", "error", "--now", NOW, "run"])
+        .args(["--log-level", "error", "run"])
         .env(PASSWORD_VARIABLE, PASSWORD)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

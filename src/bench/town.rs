@@ -7,7 +7,8 @@ use calbridge_sandbox::exchange::{
 };
 use calbridge_sandbox::planner::{KnownCertificate, PlannerOptions, PlannerSandbox, Resource};
 use calbridge_sandbox::tls::{CertificateSpec, Pki};
-use jiff::civil::{Date, DateTime, Weekday, date};
+use jiff::civil::{Date, DateTime, Weekday};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::Serialize;
 use tempfile::TempDir;
@@ -15,8 +16,6 @@ use tempfile::TempDir;
 use crate::cli::BenchArgs;
 use crate::error::AppError;
 
-/// The clock of all three stands still here: the Monday before the window begins.
-pub(super) const NOW: &str = "2026-11-23T08:00:00Z";
 /// The servers live as long as the measurement and listen on loopback: these protect nothing.
 pub(super) const PASSWORD: &str = "bench";
 pub(super) const PASSWORD_VARIABLE: &str = "BENCH_PASSWORD";
@@ -36,6 +35,7 @@ pub(super) struct Town {
     exchange: ExchangeSandbox,
     planner: PlannerSandbox,
     calendars: usize,
+    now: Timestamp,
     folder: TempDir,
 }
 
@@ -52,7 +52,12 @@ impl Town {
     /// # Errors
     /// No free port, no writable temporary folder.
     pub(super) async fn build(args: &BenchArgs) -> Result<Self, AppError> {
-        let now: Timestamp = NOW.parse().map_err(failed)?;
+        let monday = monday()?;
+        let now = monday
+            .at(8, 0, 0, 0)
+            .to_zoned(TimeZone::UTC)
+            .map_err(failed)?
+            .timestamp();
         let exchange = ExchangeSandbox::start(ExchangeOptions {
             accounts: vec![Account::service("svc-calbridge", PASSWORD)],
             ..ExchangeOptions::default()
@@ -84,6 +89,7 @@ impl Town {
             exchange,
             planner,
             calendars: args.calendars,
+            now,
             folder: tempfile::tempdir()?,
         };
         town.write_files(&pki)?;
@@ -184,6 +190,17 @@ window = {{ past = "0 days", future = "3 months" }}
         single(&self.exchange, &address, 7, number)
     }
 
+    /// Where the clock of all three stands still: on Monday of this week.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The servers' clocks run from now on.
+    pub(super) fn let_clocks_run(&self) {
+        self.exchange.set_clock(None);
+        self.planner.set_clock(None);
+    }
+
     pub(super) fn calendars(&self) -> usize {
         self.calendars
     }
@@ -215,11 +232,18 @@ fn address(number: usize) -> String {
     format!("person{number}@kommune.example")
 }
 
-/// Working day `number` of the window.
+/// Monday of this week.
+fn monday() -> Result<Date, AppError> {
+    let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+    let back = i64::from(today.weekday().to_monday_zero_offset());
+    today.checked_sub(back.days()).map_err(failed)
+}
+
+/// Working day `number` of the weeks from the next one on.
 fn working_day(number: usize) -> Result<Date, AppError> {
     let (weeks, day) = (number / 5, number % 5);
-    let days = i64::try_from(weeks * 7 + day).map_err(failed)?;
-    date(2026, 11, 30).checked_add(days.days()).map_err(failed)
+    let days = i64::try_from((weeks + 1) * 7 + day).map_err(failed)?;
+    monday()?.checked_add(days.days()).map_err(failed)
 }
 
 /// Wall-clock time, `minute` minutes after midnight.

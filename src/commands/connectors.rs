@@ -1,6 +1,7 @@
 //! `connectors`, apart from `new` and `test`.
 
-use calbridge_core::connector::{self, Manifest};
+use calbridge_core::connector::{self, ConnectorEntry, Manifest};
+use serde::Serialize;
 
 use crate::cli::{ConnectorsCommand, Global};
 use crate::config;
@@ -23,8 +24,8 @@ pub(super) async fn run(
     }
     match command {
         ConnectorsCommand::List => {
-            let manifests = manifests();
-            output.show(&manifests, || list(&manifests))?;
+            let all: Vec<Listed> = connector::connectors().iter().map(Listed::of).collect();
+            output.show(&all, || list(&all))?;
         }
         ConnectorsCommand::New(args) => return new_connector::run(&args, output),
         ConnectorsCommand::Test(args) => return conformance::run(&args, output).await,
@@ -42,6 +43,34 @@ pub(super) async fn run(
         }
     }
     Ok(Exit::Success)
+}
+
+/// A connector, and where it comes from.
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    manifest: Manifest,
+    /// The library's path; none if it is compiled in.
+    library: Option<String>,
+    /// Where the library's code runs.
+    isolation: Option<&'static str>,
+}
+
+impl Listed {
+    fn of(entry: &&'static ConnectorEntry) -> Self {
+        Self {
+            manifest: entry.manifest(),
+            library: entry.origin(),
+            isolation: entry.isolation(),
+        }
+    }
+
+    fn comes_from(&self) -> String {
+        match (&self.library, self.isolation) {
+            (Some(library), Some(isolation)) => format!("{library} ({isolation})"),
+            _ => "compiled in".to_owned(),
+        }
+    }
 }
 
 fn manifests() -> Vec<Manifest> {
@@ -78,10 +107,11 @@ fn print(schema: &serde_json::Value) -> Result<(), AppError> {
     line(&text)
 }
 
-fn list(manifests: &[Manifest]) -> String {
-    let rows: Vec<Vec<String>> = manifests
+fn list(all: &[Listed]) -> String {
+    let rows: Vec<Vec<String>> = all
         .iter()
-        .map(|manifest| {
+        .map(|listed| {
+            let manifest = &listed.manifest;
             let mut roles = Vec::new();
             if manifest.capabilities.source.is_some() {
                 roles.push("source");
@@ -97,8 +127,10 @@ fn list(manifests: &[Manifest]) -> String {
                 manifest.version.clone(),
                 roles.join(", "),
                 manifest.title.clone(),
+                listed.comes_from(),
             ]
         })
         .collect();
-    table(&["CONNECTOR", "VERSION", "CAN BE", "WHAT IT IS"], &rows)
+    let header = ["CONNECTOR", "VERSION", "CAN BE", "WHAT IT IS", "COMES FROM"];
+    table(&header, &rows)
 }
