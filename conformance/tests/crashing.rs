@@ -3,18 +3,24 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    unreachable_pub
 )]
 
+#[path = "broken/beside.rs"]
+mod beside;
 mod worlds;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use calbridge_conformance::{Selection, Verdict, run};
+use beside::Side;
+use calbridge_conformance::{Selection, Verdict, World, run};
 use calbridge_core::connector::{ConnectorEntry, find};
 use calbridge_core::plugin::host::{Isolation, Launcher, PluginSettings, child, load};
+use calbridge_ical_sink as _;
 use calbridge_ical_source as _;
 
 /// As its first argument: be a child.
@@ -61,8 +67,29 @@ async fn crashing() -> ExitCode {
         // In the same process, at once afterwards.
         let good = verdict(find("ical-source").unwrap()).await;
         assert_eq!(good, Verdict::Passed);
+        beside_it(crashing, how).await;
     }
     ExitCode::SUCCESS
+}
+
+/// A sync that works, in the same process and at the same time.
+async fn beside_it(crashing: &'static ConnectorEntry, how: &str) {
+    let sources = [worlds::ical::Source::new(), worlds::ical::Source::new()];
+    let sinks = [worlds::ical::Sink::new(), worlds::ical::Sink::new()];
+    fn side<'a>(id: &str, world: &'a dyn World) -> Side<'a> {
+        Side {
+            entry: find(id).unwrap(),
+            settings: world.settings(),
+            world,
+        }
+    }
+    let good = [
+        side("ical-source", &sources[0]),
+        side("ical-sink", &sinks[0]),
+    ];
+    let mut from = side("ical-source", &sources[1]);
+    from.entry = crashing;
+    beside::play(how, good, [from, side("ical-sink", &sinks[1])]).await;
 }
 
 async fn verdict(entry: &'static ConnectorEntry) -> Verdict {

@@ -766,11 +766,16 @@ pub struct MemoryWorld {
 
 impl MemoryWorld {
     pub fn new(fault: &'static str) -> Self {
+        Self::named("", fault, fault)
+    }
+
+    /// One of several worlds for the same fault; its own connector may have another one, or none.
+    pub fn named(side: &str, about: &str, fault: &'static str) -> Self {
         let system = Arc::new(System {
             state: Mutex::default(),
             changes: tokio::sync::watch::Sender::new(0),
         });
-        let name = format!("system of a connector that {fault}");
+        let name = format!("system {side} of a connector that {about}");
         SYSTEMS
             .lock()
             .unwrap()

@@ -4,14 +4,17 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
     clippy::cast_possible_truncation
 )]
 
+mod beside;
 mod connector;
 
 use std::sync::Arc;
 
-use calbridge_conformance::{Report, Selection, run, tests};
+use calbridge_conformance::{Report, Selection, World, run, tests};
 use calbridge_core::connector::find;
 use connector::MemoryWorld;
 
@@ -142,5 +145,31 @@ async fn each_fault_is_caught_by_the_test_that_is_about_it() {
             "a connector that {fault}:\n{}",
             report.table()
         );
+    }
+}
+
+/// Nor does any of them stop or spoil what others do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sync_beside_each_fault_is_neither_stopped_nor_spoilt() {
+    fn side(world: &MemoryWorld) -> beside::Side<'_> {
+        beside::Side {
+            entry: find("memory").unwrap(),
+            settings: world.settings(),
+            world,
+        }
+    }
+    for (fault, _) in CAUGHT {
+        let [from, to] = ["from", "to"].map(|side| MemoryWorld::named(side, fault, ""));
+        let [bad, worse] = ["bad", "worse"].map(|side| MemoryWorld::named(side, fault, fault));
+        for world in [&from, &to, &bad, &worse] {
+            world.clear().await.unwrap();
+        }
+        for n in 0..5 {
+            let one = beside::appointment(&bad, &format!("b{n}"), 2 + n);
+            bad.put(&bad.calendars().remove(0), &one).await.unwrap();
+        }
+        let good = [side(&from), side(&to)];
+        let broken = [side(&bad), side(&worse)];
+        beside::play(fault, good, broken).await;
     }
 }
