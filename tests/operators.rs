@@ -114,7 +114,12 @@ async fn k158_k159_orders_are_carried_out_by_the_service_that_runs() {
     }
     assert_eq!(held().await, 7);
     assert_eq!(world.in_planner(ANNA).len(), 8);
+    // What was held after an approval was given is not in it.
     let approved = world.run(&["approve", "--json"]).await.expect(0).json();
+    assert_eq!(approved[0]["count"], 0);
+    let now = jiff::Timestamp::now().to_string();
+    let approved = world.run_at(&now, &["approve", "--json"], |_| {}).await;
+    let approved = approved.expect(0).json();
     assert_eq!(approved[0]["count"], 7);
     assert_eq!(approved[0]["by_service"], true);
     until("the deletes", || world.in_planner(ANNA).len() == 1).await;

@@ -509,10 +509,15 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The children that hold a library.
-fn children(library: &Path) -> Vec<u32> {
+/// The children of this service that hold a library: other tests start some as well.
+fn children(service: u32, library: &Path) -> Vec<u32> {
     let of = |pid: &str| -> Option<u32> {
         let pid = pid.parse().ok()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        if parent.trim() != service.to_string() {
+            return None;
+        }
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let line = String::from_utf8_lossy(&line).into_owned();
         (line.contains("plugin-child") && line.contains(library.to_str()?)).then_some(pid)
@@ -532,9 +537,10 @@ async fn a_child_that_is_killed_costs_its_connection_alone_and_the_next_round_go
     world.configure(|text| text + &plugins);
     world.appointment(ANNA, "A", &ahead(2, "09:00"), &ahead(2, "10:00"));
     let mut service = world.start_live(&["run"]);
+    let own = service.id().unwrap();
     until("the first sync", || world.in_planner(ANNA).len() == 1).await;
-    let of_exchange = children(&libraries.path("exchange-ews"));
-    let of_planner = children(&libraries.path("planner-dfdg"));
+    let of_exchange = children(own, &libraries.path("exchange-ews"));
+    let of_planner = children(own, &libraries.path("planner-dfdg"));
     assert_eq!((of_exchange.len(), of_planner.len()), (1, 1));
 
     // Planner has done it and does not answer: what became of the write only Planner knows.
@@ -563,8 +569,8 @@ async fn a_child_that_is_killed_costs_its_connection_alone_and_the_next_round_go
     let created = world.planner.events(BO).remove(0).id;
     assert_eq!(world.planner.effective_creates(&created), 1);
     // The other one was left alone, and there is a new one.
-    assert_eq!(children(&libraries.path("exchange-ews")), of_exchange);
-    let again = children(&libraries.path("planner-dfdg"));
+    assert_eq!(children(own, &libraries.path("exchange-ews")), of_exchange);
+    let again = children(own, &libraries.path("planner-dfdg"));
     assert_eq!(again.len(), 1);
     assert_ne!(again, of_planner);
 
@@ -577,13 +583,18 @@ async fn a_child_that_is_killed_costs_its_connection_alone_and_the_next_round_go
     world.appointment(BO, "D", &ahead(3, "11:00"), &ahead(3, "12:00"));
     until("the round after it", || world.in_planner(BO).len() == 2).await;
 
+    let mut last = children(own, &libraries.path("exchange-ews"));
+    last.extend(children(own, &libraries.path("planner-dfdg")));
+    assert_eq!(last.len(), 2);
+
     // With the program its children end.
     support::signal(&service, "TERM");
     let status = service.wait().await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", world.started_log());
     until("all are gone", || {
-        children(&libraries.path("exchange-ews")).is_empty()
-            && children(&libraries.path("planner-dfdg")).is_empty()
+        let line = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline"));
+        let there = |pid: &u32| line(pid).is_ok_and(|line| !line.is_empty());
+        !last.iter().any(there)
     })
     .await;
 }
