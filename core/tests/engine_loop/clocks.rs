@@ -60,6 +60,33 @@ impl Clock for WallClock {
     }
 }
 
+/// An engine over the world's systems and store, with another clock.
+pub async fn engine<C: Clock + 'static>(world: &World, clock: &Arc<C>) -> Engine {
+    let fence = world.store.acquire("test", clock.now()).await.unwrap();
+    let handles = [
+        ConnectionHandle::new(
+            "exchange",
+            "memory 1",
+            source_capabilities(),
+            Arc::new(world.source.clone()),
+        ),
+        ConnectionHandle::new(
+            "planner",
+            "memory 1",
+            sink_capabilities(),
+            Arc::new(world.sink.clone()),
+        ),
+    ];
+    Engine::new(
+        Arc::clone(&world.store),
+        fence,
+        Arc::clone(clock) as Arc<dyn Clock>,
+        handles.map(Arc::new),
+        vec![sync_config()],
+    )
+    .unwrap()
+}
+
 struct Jumpy {
     world: World,
     clock: Arc<WallClock>,
@@ -78,7 +105,7 @@ impl Jumpy {
             state: Mutex::new((at("2026-11-23 08:00"), Duration::ZERO, Vec::new())),
             told: Mutex::default(),
         });
-        let engine = Self::engine(&world, &clock).await;
+        let engine = engine(&world, &clock).await;
         let it = Self {
             world,
             clock,
@@ -87,32 +114,6 @@ impl Jumpy {
         assert_eq!(it.sync().await.total.created, 20);
         it.world.sink.writes();
         it
-    }
-
-    async fn engine(world: &World, clock: &Arc<WallClock>) -> Engine {
-        let fence = world.store.acquire("test", clock.now()).await.unwrap();
-        let handles = [
-            ConnectionHandle::new(
-                "exchange",
-                "memory 1",
-                source_capabilities(),
-                Arc::new(world.source.clone()),
-            ),
-            ConnectionHandle::new(
-                "planner",
-                "memory 1",
-                sink_capabilities(),
-                Arc::new(world.sink.clone()),
-            ),
-        ];
-        Engine::new(
-            Arc::clone(&world.store),
-            fence,
-            Arc::clone(clock) as Arc<dyn Clock>,
-            handles.map(Arc::new),
-            vec![sync_config()],
-        )
-        .unwrap()
     }
 
     async fn sync(&self) -> SyncReport {
@@ -212,7 +213,7 @@ async fn a_clock_that_was_wrong_when_the_program_started_deletes_nothing_in_the_
     // Until the source is read, nobody tells the time.
     let asked = it.world.source.requests().len();
     *it.clock.told.lock().unwrap() = Some((it.world.source.clone(), asked, ahead));
-    it.engine = Jumpy::engine(&it.world, &it.clock).await;
+    it.engine = engine(&it.world, &it.clock).await;
     // By our clock it moved into the past.
     it.world.source.put(ANNA, event("e18", "2026-12-02 15:00"));
     let report = it.sync().await;
@@ -220,7 +221,7 @@ async fn a_clock_that_was_wrong_when_the_program_started_deletes_nothing_in_the_
     assert_eq!(it.world.sink.ids().len(), 20);
     it.clock.set(ahead);
     *it.clock.told.lock().unwrap() = None;
-    it.engine = Jumpy::engine(&it.world, &it.clock).await;
+    it.engine = engine(&it.world, &it.clock).await;
     let report = it.sync().await;
     assert_eq!((report.total.deleted, report.total.updated), (0, 1));
 }

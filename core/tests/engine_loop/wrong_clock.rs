@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use calbridge_core::clock::{Clock, Heard};
-use calbridge_core::engine::{ConnectionHandle, Engine, Silent, SyncOptions, SyncReport};
+use calbridge_core::engine::{Engine, Silent, SyncOptions, SyncReport};
 use calbridge_core::store::{Pruned, Retention};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::clocks::engine;
 use crate::systems::*;
 
 const ANNA: &str = "anna@x.dk";
@@ -34,32 +35,6 @@ impl Clock for Wall {
     fn heard(&self) -> Vec<Heard> {
         Vec::new()
     }
-}
-
-async fn engine(world: &World, clock: &Arc<Wall>) -> Engine {
-    let fence = world.store.acquire("test", clock.now()).await.unwrap();
-    let handles = [
-        ConnectionHandle::new(
-            "exchange",
-            "memory 1",
-            source_capabilities(),
-            Arc::new(world.source.clone()),
-        ),
-        ConnectionHandle::new(
-            "planner",
-            "memory 1",
-            sink_capabilities(),
-            Arc::new(world.sink.clone()),
-        ),
-    ];
-    Engine::new(
-        Arc::clone(&world.store),
-        fence,
-        Arc::clone(clock) as Arc<dyn Clock>,
-        handles.map(Arc::new),
-        vec![sync_config()],
-    )
-    .unwrap()
 }
 
 async fn sync(engine: &Engine, world: &World, full: bool, reconcile: bool) -> SyncReport {
