@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use calbridge_core::connector::{Context, Error, ErrorKind, Result, Scope};
 use calbridge_core::http::{
-    Cause, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFailure, HttpResponse, header,
+    Cause, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFailure, HttpResponse, Load, Purse,
+    Throttle, Urgency, header, wait_before_again,
 };
 use calbridge_core::model::Address;
 use jiff::Timestamp;
 
+use crate::batches::Batches;
 use crate::config::{Access, Settings};
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::error::{Charged, WireError, from_code, from_status};
@@ -17,11 +19,12 @@ use crate::request::Body;
 use crate::response::{self, Class, Message};
 use crate::signin::{Accounts, Failure};
 use crate::soap::{self, Acting, Envelope, Fault, ServerVersion};
-use crate::throttle::{self, Load, Purse, Throttle};
 use crate::trace::Trace;
 
 /// The code of a budget that is spent.
 const BUSY: &str = "ews.ErrorServerBusy";
+/// Requests at once on behalf of one mailbox: one that lists and one that reads.
+const PER_MAILBOX: usize = 2;
 
 /// An answer that is no fault.
 #[derive(Debug)]
@@ -72,6 +75,7 @@ pub(crate) struct Client {
     http: Mutex<HttpClient>,
     endpoints: Endpoints,
     throttle: Throttle,
+    batches: Batches,
     trace: Option<Trace>,
 }
 
@@ -87,6 +91,7 @@ impl Client {
             .transpose()?;
         Ok(Self {
             throttle: Throttle::new(settings.max_in_flight),
+            batches: Batches::default(),
             settings,
             context,
             http: Mutex::new(http),
@@ -147,13 +152,21 @@ impl Client {
         let endpoint = endpoint.map_err(|error| self.of_account(error))?;
         let host = endpoint.url.host_str().unwrap_or_default();
         let purse = match (mailbox, self.charged()) {
-            (None, _) => Purse::Nobodys,
-            (Some(mailbox), Charged::Mailbox) => Purse::Mailbox(mailbox.folded()),
-            (Some(_), Charged::Account) => Purse::Account(account),
+            // An operator's question is not counted.
+            (None, _) => None,
+            (Some(mailbox), Charged::Mailbox) => Some(Purse {
+                of: mailbox.folded(),
+                most: PER_MAILBOX,
+            }),
+            (Some(_), Charged::Account) => Some(Purse {
+                of: format!("account {account}"),
+                most: self.settings.max_in_flight,
+            }),
         };
         let mut tries = 0;
         loop {
-            let turn = self.throttle.turn(host, &purse).await;
+            let turn = self.throttle.turn(host, purse.as_ref(), Urgency::Now);
+            let turn = turn.await;
             let asked = self
                 .ask_as(&endpoint, account, mailbox, affinity, body)
                 .await;
@@ -165,7 +178,7 @@ impl Client {
             drop(turn);
             // A gateway's word is no proof that nothing was made.
             let again = body.operation != "CreateItem" || !matches!(load, Load::ServerBusy(_));
-            if let Some(wait) = throttle::wait_before_again(load, tries).filter(|_| again) {
+            if let Some(wait) = wait_before_again(load, tries).filter(|_| again) {
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {
                         tries += 1;
@@ -180,9 +193,9 @@ impl Client {
         }
     }
 
-    /// How many requests are let through at once.
-    pub(crate) fn throttle(&self) -> &Throttle {
-        &self.throttle
+    /// How many items go into one request.
+    pub(crate) fn batches(&self) -> &Batches {
+        &self.batches
     }
 
     /// As [`exchange`](Self::exchange) without a mailbox, at one address and in the name of the account with this number.
@@ -361,7 +374,7 @@ impl Client {
         let status = answer.status.as_u16();
         let signed_in = !matches!(status, 401 | 403 | 407);
         let charged = self.charged();
-        let mut told = retry_after(answer);
+        let mut told = answer.retry_after();
         // Faults come with 500 by the SOAP rules, with 200 from some servers.
         if !(answer.status.is_success() || answer.status.is_server_error()) {
             let error = from_status(status, told, charged);
@@ -627,16 +640,4 @@ fn is_page(answer: &HttpResponse) -> bool {
 
 fn millis(wait: Option<Duration>) -> Option<u64> {
     u64::try_from(wait?.as_millis()).ok()
-}
-
-/// `Retry-After` in seconds, as IIS writes it, or as a date by the server's own clock, as gateways do.
-fn retry_after(answer: &HttpResponse) -> Option<Duration> {
-    let text = answer.header("retry-after")?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text)
-        .ok()?;
-    Duration::try_from(until.duration_since(answer.date()?)).ok()
 }

@@ -136,9 +136,9 @@ impl Inner {
     ) -> Result<()> {
         let most = self.client.settings().batch;
         let mailbox = &calendar.address;
-        let throttle = self.client.throttle();
-        let keep = |batch: usize| throttle.set_batch(mailbox, batch, most);
-        let mut batch = throttle.batch(mailbox, most);
+        let batches = self.client.batches();
+        let keep = |batch: usize| batches.set(mailbox, batch, most);
+        let mut batch = batches.of(mailbox, most);
         let (mut slow, mut alone) = (0, 0);
         while results.len() < ids.len() {
             let rest = ids.get(results.len()..).unwrap_or_default();

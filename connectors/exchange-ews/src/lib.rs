@@ -69,6 +69,7 @@
 //! For times no subject, no body, no place and no attendee is asked for.
 
 mod autodiscover;
+mod batches;
 mod bookmark;
 mod check;
 mod client;
@@ -94,7 +95,6 @@ mod signin;
 mod sink;
 mod soap;
 mod source;
-mod throttle;
 mod trace;
 mod walk;
 mod watch;

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use p12_keystore::Pkcs12Archive;
+use rustls::SignatureScheme;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
@@ -196,6 +197,20 @@ impl ClientIdentity {
     #[must_use]
     pub fn facts(&self) -> &CertificateFacts {
         &self.facts
+    }
+
+    /// The certificate itself, in DER form.
+    pub(super) fn leaf(&self) -> Option<&[u8]> {
+        self.chain.first().map(Vec::as_slice)
+    }
+
+    /// Signs with RSASSA-PSS and SHA-256 (RFC 8017, 8.1; salt as long as the hash), as PS256 wants it; `None` for a key
+    /// of another kind than RSA.
+    pub(super) fn sign_ps256(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let key = PrivatePkcs8KeyDer::from(self.key.expose_secret());
+        let key = any_supported_type(&PrivateKeyDer::Pkcs8(key)).ok()?;
+        let signer = key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])?;
+        signer.sign(message).ok()
     }
 
     /// The identity as the TLS library takes it.

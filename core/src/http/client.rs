@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap};
@@ -60,6 +61,19 @@ impl HttpResponse {
         jiff::fmt::rfc2822::DateTimeParser::new()
             .parse_timestamp(text)
             .ok()
+    }
+
+    /// How long the server asks to wait (RFC 9110, 10.2.3): in seconds, or until a date by its own clock.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let text = self.header("retry-after")?.trim();
+        if let Ok(seconds) = text.parse::<u64>() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let until = jiff::fmt::rfc2822::DateTimeParser::new()
+            .parse_timestamp(text)
+            .ok()?;
+        Duration::try_from(until.duration_since(self.date()?)).ok()
     }
 
     /// A header's value, if it is text.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use calbridge_core::connector::{Error, ErrorKind, Scope};
-use calbridge_core::http::header::RETRY_AFTER;
 use calbridge_core::http::{Cause, HttpFailure, HttpResponse, StatusCode};
 
 use crate::codes::{self, Access};
@@ -271,23 +270,14 @@ fn speaks_of_certificates(body: &[u8]) -> bool {
 /// Retry-After in seconds or as a date, relative to the server's own clock. None and zero say nothing: it is
 /// for the caller to back off then.
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
-    let text = response.header(RETRY_AFTER.as_str())?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let until = jiff::fmt::rfc2822::DateTimeParser::new()
-                .parse_timestamp(text)
-                .ok()?;
-            Duration::try_from(until.duration_since(response.date()?)).ok()?
-        }
-    };
+    let wait = response.retry_after()?;
     (!wait.is_zero()).then(|| wait.min(LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use calbridge_core::http::header::{DATE, HeaderMap, HeaderValue};
+    use calbridge_core::http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
     use super::*;
 

@@ -41,9 +41,9 @@ pub(crate) async fn send(
     body: impl Fn(&[String]) -> Body,
 ) -> Vec<(Fate, Option<usize>)> {
     let mut fates: Vec<(Fate, Option<usize>)> = Vec::with_capacity(entries.len());
-    let throttle = inner.client.throttle();
-    let keep = |size: usize| throttle.set_batch(&calendar.address, size.max(1), most);
-    let mut size = throttle.batch(&calendar.address, most);
+    let batches = inner.client.batches();
+    let keep = |size: usize| batches.set(&calendar.address, size.max(1), most);
+    let mut size = batches.of(&calendar.address, most);
     // Entries that failed alone since anything was answered, and why the last of them did.
     let (mut alone, mut answered, mut last) = (0, false, None);
     while fates.len() < entries.len() {

@@ -1,23 +1,19 @@
 //! How many requests a server gets at once, and how many of them for one mailbox: fewer where it is busy, more again
 //! while all goes well.
 //!
-//! Exchange counts requests on behalf of a mailbox against that mailbox's budget (EWS throttling, "Throttling
-//! considerations for EWS impersonation"), and asks to slow down with `ErrorServerBusy` when it is spent. What is asked
-//! of one mailbox waits then, and nothing else does. A server as a whole is given less when it answers with plain 503,
-//! when a gateway does not reach it, or when several mailboxes are busy at once.
+//! Groupware counts requests on behalf of a mailbox against that mailbox's budget, and asks to slow down when it is spent.
+//! What is asked of one mailbox waits then, and nothing else does. A server as a whole is given less when it answers with
+//! plain 503, when a gateway does not reach it, or when several mailboxes are busy at once.
 //!
-//! A short wait is waited here, and the request sent again; a long one is the engine's, which has other calendars to
-//! read meanwhile.
+//! Whatever waits for a turn gets it by urgency first and then by age. A short wait that a server asks for is waited here,
+//! and the request sent again; a long one is the engine's, which has other calendars to read meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use calbridge_core::model::Address;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
-/// Requests at once on behalf of one mailbox: one that lists and one that reads.
-const PER_MAILBOX: usize = 2;
 /// How often a request is sent again to a busy server.
 const RETRIES: usize = 3;
 /// What is waited before that where the server does not say how long.
@@ -37,7 +33,7 @@ const SWEEP: usize = 1024;
 
 /// How a request went, as far as it says something about load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Load {
+pub enum Load {
     /// It was answered.
     Fine,
     /// The mailbox's, or the account's, budget is spent; for how long, if the server says so.
@@ -49,12 +45,24 @@ pub(crate) enum Load {
 }
 
 /// Whose budget a request is charged to.
-#[derive(Debug, Clone)]
-pub(crate) enum Purse {
-    Mailbox(String),
-    Account(usize),
-    /// An operator's question, which is not counted.
-    Nobodys,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purse {
+    /// A mailbox, an account, or whatever else a server counts by.
+    pub of: String,
+    /// How many requests it gets at once.
+    pub most: usize,
+}
+
+/// How urgent a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Urgency {
+    /// What changed, what is written, what an operator waits for.
+    #[default]
+    Now,
+    /// The next weeks of a calendar that is read for the first time.
+    Soon,
+    /// The rest of it.
+    Later,
 }
 
 #[derive(Debug)]
@@ -85,13 +93,43 @@ impl Budget {
 struct State {
     hosts: HashMap<String, Host>,
     budgets: HashMap<String, Budget>,
-    /// Items per request, of mailboxes of which fewer are asked for than usual.
-    batches: HashMap<String, usize>,
+    /// Who waits for what.
+    waiting: BTreeMap<Place, Wanted>,
+    /// How many ever waited.
+    tickets: u64,
 }
 
-/// See the module.
+/// A place in the queue.
+type Place = (Urgency, u64);
+
+/// What somebody waits for.
+#[derive(Debug, Clone)]
+struct Wanted {
+    host: String,
+    purse: Option<Purse>,
+}
+
+impl State {
+    /// Whether a request may be sent now.
+    fn has_room(&self, most: usize, wanted: &Wanted) -> bool {
+        let host = self.hosts.get(&wanted.host);
+        let full = wanted.purse.as_ref().is_some_and(|purse| {
+            let budget = self.budgets.get(&purse.of);
+            budget.is_some_and(|budget| budget.running >= budget.limit)
+        });
+        !full && host.map_or(most > 0, |host| host.running < host.limit)
+    }
+
+    /// Whether somebody who may be let in now comes before this place.
+    fn is_preceded(&self, most: usize, place: Place) -> bool {
+        let mut before = self.waiting.range(..place);
+        before.any(|(_, wanted)| self.has_room(most, wanted))
+    }
+}
+
+/// Lets requests through: so many at once to a server and for a mailbox, the urgent ones first.
 #[derive(Debug)]
-pub(crate) struct Throttle {
+pub struct Throttle {
     most: usize,
     state: Mutex<State>,
     freed: Notify,
@@ -99,7 +137,7 @@ pub(crate) struct Throttle {
 
 /// One request that may be sent.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
+pub struct Turn<'a> {
     throttle: &'a Throttle,
     host: &'a str,
     budget: Option<String>,
@@ -126,7 +164,7 @@ impl Drop for Turn<'_> {
 
 impl Turn<'_> {
     /// Takes note of how the request went.
-    pub(crate) fn report(&self, load: Load) {
+    pub fn report(&self, load: Load) {
         let now = Instant::now();
         let mut state = self.throttle.lock();
         let State { hosts, budgets, .. } = &mut *state;
@@ -191,7 +229,7 @@ fn cut(host: &mut Host, begun: Instant, now: Instant) {
 
 impl Throttle {
     /// At most `most` requests at once to any one server.
-    pub(crate) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self {
             most: most.max(1),
             state: Mutex::default(),
@@ -203,23 +241,38 @@ impl Throttle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn.
-    pub(crate) async fn turn<'a>(&'a self, host: &'a str, purse: &Purse) -> Turn<'a> {
-        let budget = match purse {
-            Purse::Mailbox(mailbox) => Some((mailbox.clone(), PER_MAILBOX)),
-            Purse::Account(number) => Some((format!("account {number}"), self.most)),
-            Purse::Nobodys => None,
+    /// Waits for a turn. Giving up the wait gives up the place.
+    pub async fn turn<'a>(
+        &'a self,
+        host: &'a str,
+        purse: Option<&Purse>,
+        urgency: Urgency,
+    ) -> Turn<'a> {
+        let wanted = Wanted {
+            host: host.to_owned(),
+            purse: purse.cloned(),
+        };
+        let place = {
+            let mut state = self.lock();
+            state.tickets += 1;
+            let place = (urgency, state.tickets);
+            state.waiting.insert(place, wanted.clone());
+            place
+        };
+        let _queued = Queued {
+            throttle: self,
+            place,
         };
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             // From now on: what is freed between the look and the wait counts.
             freed.as_mut().enable();
-            if self.enter(host, budget.as_ref()) {
+            if self.enter(&wanted, place) {
                 return Turn {
                     throttle: self,
                     host,
-                    budget: budget.map(|(of, _)| of),
+                    budget: wanted.purse.map(|purse| purse.of),
                     begun: Instant::now(),
                 };
             }
@@ -227,60 +280,54 @@ impl Throttle {
         }
     }
 
-    fn enter(&self, host: &str, budget: Option<&(String, usize)>) -> bool {
+    fn enter(&self, wanted: &Wanted, place: Place) -> bool {
         let mut state = self.lock();
+        if !state.has_room(self.most, wanted) || state.is_preceded(self.most, place) {
+            return false;
+        }
         let State { hosts, budgets, .. } = &mut *state;
         if budgets.len() >= SWEEP {
             budgets.retain(|_, budget| !budget.is_idle());
         }
-        let budget = budget.map(|(of, most)| {
-            budgets.entry(of.clone()).or_insert_with(|| Budget {
-                most: *most,
-                limit: *most,
-                running: 0,
-                clean_since: None,
-            })
-        });
-        let host = hosts.entry(host.to_owned()).or_insert_with(|| Host {
+        let host = hosts.entry(wanted.host.clone()).or_insert_with(|| Host {
             limit: self.most,
             running: 0,
             cut: None,
             clean_since: None,
             busy: Vec::new(),
         });
-        let full = budget
-            .as_ref()
-            .is_some_and(|budget| budget.running >= budget.limit);
-        if full || host.running >= host.limit {
-            return false;
-        }
         host.running += 1;
-        if let Some(budget) = budget {
+        if let Some(purse) = &wanted.purse {
+            let most = purse.most.max(1);
+            let budget = budgets.entry(purse.of.clone()).or_insert_with(|| Budget {
+                most,
+                limit: most,
+                running: 0,
+                clean_since: None,
+            });
             budget.running += 1;
         }
         true
     }
+}
 
-    /// How many items of a mailbox are asked for at once; `usual`: unless there was trouble.
-    pub(crate) fn batch(&self, mailbox: &Address, usual: usize) -> usize {
-        let known = self.lock().batches.get(&mailbox.folded()).copied();
-        known.unwrap_or(usual).max(1)
-    }
+/// A place in the queue, until it is left.
+struct Queued<'a> {
+    throttle: &'a Throttle,
+    place: Place,
+}
 
-    /// Remembers how many from now on.
-    pub(crate) fn set_batch(&self, mailbox: &Address, batch: usize, usual: usize) {
-        let mut state = self.lock();
-        if batch < usual {
-            state.batches.insert(mailbox.folded(), batch);
-        } else {
-            state.batches.remove(&mailbox.folded());
-        }
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.throttle.lock().waiting.remove(&self.place);
+        // Whoever stood behind may be next.
+        self.throttle.freed.notify_waiters();
     }
 }
 
 /// How long to wait before a request is sent again that was answered so, and had been sent again `tries` times; none:
 /// the answer stands.
-pub(crate) fn wait_before_again(load: Load, tries: usize) -> Option<Duration> {
+pub fn wait_before_again(load: Load, tries: usize) -> Option<Duration> {
     let told = match load {
         Load::Fine | Load::Unreachable => return None,
         Load::BudgetSpent(told) | Load::ServerBusy(told) => told.filter(|wait| !wait.is_zero()),
@@ -292,12 +339,17 @@ pub(crate) fn wait_before_again(load: Load, tries: usize) -> Option<Duration> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const HOST: &str = "mail.kommune.example";
 
     fn of(mailbox: &str) -> Purse {
-        Purse::Mailbox(mailbox.to_owned())
+        Purse {
+            of: mailbox.to_owned(),
+            most: 2,
+        }
     }
 
     /// How many requests for different mailboxes are let through at once.
@@ -305,7 +357,7 @@ mod tests {
         let mut turns = Vec::new();
         loop {
             let purse = of(&format!("other-{}", turns.len()));
-            let next = throttle.turn(HOST, &purse);
+            let next = throttle.turn(HOST, Some(&purse), Urgency::Now);
             match tokio::time::timeout(Duration::from_millis(1), next).await {
                 Ok(turn) => turns.push(turn),
                 Err(_) => return turns.len(),
@@ -314,16 +366,19 @@ mod tests {
     }
 
     async fn report(throttle: &Throttle, mailbox: &str, load: Load) {
-        throttle.turn(HOST, &of(mailbox)).await.report(load);
+        throttle
+            .turn(HOST, Some(&of(mailbox)), Urgency::Now)
+            .await
+            .report(load);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_mailbox_gets_two_requests_at_once_and_leaves_the_rest_to_others() {
         let throttle = Throttle::new(10);
-        let one = throttle.turn(HOST, &of("anna")).await;
-        let _two = throttle.turn(HOST, &of("anna")).await;
+        let one = throttle.turn(HOST, Some(&of("anna")), Urgency::Now).await;
+        let _two = throttle.turn(HOST, Some(&of("anna")), Urgency::Now).await;
         let purse = of("anna");
-        let third = throttle.turn(HOST, &purse);
+        let third = throttle.turn(HOST, Some(&purse), Urgency::Now);
         tokio::pin!(third);
         let early = tokio::time::timeout(Duration::from_secs(9), third.as_mut()).await;
         assert!(early.is_err());
@@ -336,9 +391,9 @@ mod tests {
     async fn a_mailbox_whose_budget_is_spent_gets_one_at_once_and_others_as_before() {
         let throttle = Throttle::new(10);
         report(&throttle, "anna", Load::BudgetSpent(None)).await;
-        let _one = throttle.turn(HOST, &of("anna")).await;
+        let _one = throttle.turn(HOST, Some(&of("anna")), Urgency::Now).await;
         let purse = of("anna");
-        let second = throttle.turn(HOST, &purse);
+        let second = throttle.turn(HOST, Some(&purse), Urgency::Now);
         assert!(
             tokio::time::timeout(Duration::from_secs(9), second)
                 .await
@@ -358,7 +413,7 @@ mod tests {
             tokio::time::advance(CLEAN).await;
         }
         // What was under way when it was cut says nothing new.
-        let late = throttle.turn(HOST, &of("late")).await;
+        let late = throttle.turn(HOST, Some(&of("late")), Urgency::Now).await;
         report(&throttle, "anna", Load::Unreachable).await;
         late.report(Load::Unreachable);
         drop(late);
@@ -370,7 +425,10 @@ mod tests {
         assert_eq!(room(&throttle).await, 1, "never none");
         // Another server is another matter.
         assert_eq!(
-            throttle.turn("other.example", &of("x")).await.host,
+            throttle
+                .turn("other.example", Some(&of("x")), Urgency::Now)
+                .await
+                .host,
             "other.example"
         );
     }
@@ -395,9 +453,9 @@ mod tests {
     async fn what_is_given_up_gives_its_turn_back() {
         let throttle = Throttle::new(1);
         for _ in 0..100 {
-            let turn = throttle.turn(HOST, &of("anna")).await;
+            let turn = throttle.turn(HOST, Some(&of("anna")), Urgency::Now).await;
             let purse = of("bo");
-            let waiting = throttle.turn(HOST, &purse);
+            let waiting = throttle.turn(HOST, Some(&purse), Urgency::Now);
             assert!(
                 tokio::time::timeout(Duration::from_millis(1), waiting)
                     .await
@@ -430,23 +488,61 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn batches_are_remembered_by_mailbox_and_what_is_idle_is_forgotten() {
-        let throttle = Throttle::new(10);
-        let anna = Address::new("Anna@kommune.example").unwrap();
-        let bo = Address::new("bo@kommune.example").unwrap();
-        throttle.set_batch(&anna, 5, 20);
-        let again = Address::new("anna@kommune.example").unwrap();
+    #[tokio::test(start_paused = true)]
+    async fn the_urgent_go_first_and_then_those_who_waited_longest() {
+        let throttle = Arc::new(Throttle::new(1));
+        let busy = throttle.turn(HOST, None, Urgency::Now).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for (name, urgency) in [
+            ("rest", Urgency::Later),
+            ("weeks", Urgency::Soon),
+            ("more weeks", Urgency::Soon),
+            ("change", Urgency::Now),
+        ] {
+            let (throttle, order) = (Arc::clone(&throttle), Arc::clone(&order));
+            tasks.push(tokio::spawn(async move {
+                let _turn = throttle.turn(HOST, Some(&of(name)), urgency).await;
+                order.lock().unwrap().push(name);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(busy);
+        for task in tasks {
+            task.await.unwrap();
+        }
         assert_eq!(
-            (throttle.batch(&again, 20), throttle.batch(&bo, 20)),
-            (5, 20)
+            *order.lock().unwrap(),
+            ["change", "weeks", "more weeks", "rest"]
         );
-        throttle.set_batch(&anna, 20, 20);
-        assert_eq!(throttle.batch(&anna, 20), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_full_mailbox_holds_up_nobody_else() {
+        let throttle = Throttle::new(3);
+        let _one = throttle.turn(HOST, Some(&of("anna")), Urgency::Now).await;
+        let _two = throttle.turn(HOST, Some(&of("anna")), Urgency::Now).await;
+        let purse = of("anna");
+        let third = throttle.turn(HOST, Some(&purse), Urgency::Now);
+        tokio::pin!(third);
+        let early = tokio::time::timeout(Duration::from_secs(1), third.as_mut()).await;
+        assert!(early.is_err());
+        let other = of("bo");
+        let other = throttle.turn(HOST, Some(&other), Urgency::Later);
+        tokio::time::timeout(Duration::from_secs(1), other)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_idle_is_forgotten() {
+        let throttle = Throttle::new(10);
         for number in 0..SWEEP * 3 {
-            drop(throttle.turn(HOST, &of(&format!("mailbox-{number}"))).await);
+            let purse = of(&format!("mailbox-{number}"));
+            drop(throttle.turn(HOST, Some(&purse), Urgency::Now).await);
         }
         assert!(throttle.lock().budgets.len() <= SWEEP);
-        assert!(throttle.lock().batches.is_empty());
+        assert!(throttle.lock().waiting.is_empty());
     }
 }
