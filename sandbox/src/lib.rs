@@ -1,4 +1,4 @@
-//! Exchange and Planner as local servers that speak the real protocols, with fault injection.
+//! Exchange, Office 365 and Planner as local servers that speak the real protocols, with fault injection.
 //!
 //! A connector is judged against these servers over real sockets, so nothing here shares code or
 //! types with the program that is judged: what a request means is worked out a second time, from
@@ -11,10 +11,12 @@
 //! - [`ledger`]: what was called, kept for tests to ask.
 //! - [`planner`]: Jobcenter Planner's external calendar service.
 //! - [`exchange`]: Exchange Web Services.
+//! - [`graph`]: Microsoft Graph.
 //! - [`seed`]: mailboxes filled from calendar files.
 
 pub mod exchange;
 pub mod fault;
+pub mod graph;
 pub mod ledger;
 pub mod planner;
 pub mod seed;

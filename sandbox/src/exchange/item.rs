@@ -208,6 +208,8 @@ pub struct Appointment {
     /// Message class. Any other than an appointment's makes the item a plain message that happens to lie in the
     /// calendar folder, which Exchange allows.
     pub class: String,
+    /// Whether it is held online.
+    pub online_meeting: bool,
     pub(crate) extended: Vec<Extended>,
 }
 
@@ -235,6 +237,7 @@ impl Appointment {
             sequence: 0,
             reminder: None,
             class: APPOINTMENT.to_owned(),
+            online_meeting: false,
             extended: Vec::new(),
         }
     }
@@ -463,6 +466,8 @@ pub(crate) struct Series {
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) number: u64,
+    /// The number it had first: it stays when the item moves.
+    pub(crate) origin: u64,
     pub(crate) mailbox: usize,
     pub(crate) folder: Folder,
     pub(crate) uid: String,

@@ -83,6 +83,8 @@ pub(crate) struct FolderState {
 #[derive(Debug, Clone)]
 pub(crate) struct Gone {
     pub(crate) item: u64,
+    /// The number it had first.
+    pub(crate) origin: u64,
     pub(crate) changes: Vec<u64>,
     pub(crate) change: u64,
 }
@@ -256,7 +258,7 @@ impl Store {
         }
     }
 
-    fn leave(&mut self, mailbox: usize, folder: Folder, item: u64) {
+    fn leave(&mut self, mailbox: usize, folder: Folder, item: u64, origin: u64) {
         let change = self.next_change();
         let now = self.clock.now();
         if let Some(state) = self
@@ -267,6 +269,7 @@ impl Store {
         {
             state.gone.push(Gone {
                 item,
+                origin,
                 changes,
                 change,
             });
@@ -296,6 +299,7 @@ impl Store {
         let now = self.clock.now();
         let mut item = Item {
             number,
+            origin: number,
             mailbox,
             folder,
             uid: uid.unwrap_or_else(|| outlook_uid(number)),
@@ -400,7 +404,7 @@ impl Store {
     /// Moves an item to another folder of the same mailbox; it gets a new number and so a new id.
     pub(crate) fn move_item(&mut self, number: u64, folder: Folder) -> Result<u64, StoreError> {
         let mut item = self.items.remove(&number).ok_or(StoreError::NoItem)?;
-        self.leave(item.mailbox, item.folder, number);
+        self.leave(item.mailbox, item.folder, number, item.origin);
         let old = (number, item.folder);
         item.number = self.next_item;
         self.next_item += 1;
@@ -417,7 +421,7 @@ impl Store {
     /// Deletes for good; undelete can still bring it back.
     pub(crate) fn hard_delete(&mut self, number: u64) -> Result<(), StoreError> {
         let item = self.items.remove(&number).ok_or(StoreError::NoItem)?;
-        self.leave(item.mailbox, item.folder, number);
+        self.leave(item.mailbox, item.folder, number, item.origin);
         self.tell(EventKind::Deleted, &item, None);
         if let Some(mailbox) = self.mailboxes.get_mut(item.mailbox) {
             mailbox.dumpster.push(item);
