@@ -79,6 +79,8 @@ struct Walk {
     /// Series of which anything was told.
     touched: BTreeSet<String>,
     removed: BTreeSet<String>,
+    /// Series that were called removed, in whole or in part, and can be had by their ids.
+    doubtful: BTreeSet<String>,
 }
 
 /// What a page leads to.
@@ -316,10 +318,12 @@ impl Feed {
             match (item.kind(), item.series_master_id.clone()) {
                 (Kind::Master, _) => {
                     walk.touched.insert(item.id.clone());
+                    walk.doubtful.insert(item.id.clone());
                     walk.masters.insert(item.id.clone(), item);
                 }
                 (Kind::Occurrence | Kind::Exception, Some(master)) => {
-                    walk.touched.insert(master);
+                    walk.touched.insert(master.clone());
+                    walk.doubtful.insert(master);
                 }
                 _ => match self.mapper.single(&item) {
                     Ok(event) if self.lies_elsewhere(&event).await? => {
@@ -399,7 +403,11 @@ impl Feed {
     /// Reads touched series again: all of each that lies in the window.
     async fn read_series(&mut self, walk: &mut Walk) -> Result<()> {
         for id in std::mem::take(&mut walk.touched) {
-            match self.read_one_series(walk.masters.remove(&id), &id).await {
+            let doubtful = walk.doubtful.contains(&id);
+            match self
+                .read_one_series(walk.masters.remove(&id), &id, doubtful)
+                .await
+            {
                 Ok(()) => {}
                 Err(error) if error.kind == ErrorKind::NotFound && error.scope == Scope::Item => {
                     self.ready.extend(removed(id));
@@ -410,7 +418,12 @@ impl Feed {
         Ok(())
     }
 
-    async fn read_one_series(&mut self, master: Option<Item>, id: &str) -> Result<()> {
+    async fn read_one_series(
+        &mut self,
+        master: Option<Item>,
+        id: &str,
+        doubtful: bool,
+    ) -> Result<()> {
         let calendar = &self.request.calendar;
         let master = match master {
             Some(master) => master,
@@ -429,6 +442,16 @@ impl Feed {
             .append_pair("$select", &select(&self.mapper.fields));
         let listed = self.inner.walk_list(calendar, url, Urgency::Now).await;
         let (members, unreadable) = listed.map_err(of_series)?;
+        if doubtful {
+            let mut known = members.iter();
+            let event = known.find_map(|member| self.mapper.member(member, Some(&master)).ok());
+            if let Some(event) = event
+                && self.lies_elsewhere(&event).await?
+            {
+                self.ready.extend(removed(id.to_owned()));
+                return Ok(());
+            }
+        }
         self.ready.extend(unreadable);
         self.tell_group(&master, &members);
         Ok(())
@@ -514,6 +537,7 @@ impl Walk {
             members: BTreeMap::new(),
             touched: BTreeSet::new(),
             removed: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
         }
     }
 
