@@ -78,6 +78,65 @@ fn a_new_connector_is_the_example_under_another_name() {
     );
 }
 
+/// The name is given once, also when the example's stands in it.
+#[test]
+fn a_name_may_hold_that_of_the_example() {
+    let dir = TempDir::new().unwrap();
+    let here = env!("CARGO_MANIFEST_DIR");
+    for (name, snake, camel) in [
+        ("duty-rota-two", "duty_rota_two", "DutyRotaTwo"),
+        ("rotarota", "rotarota", "Rotarota"),
+    ] {
+        let output = new(dir.path(), &[name, "--core", here]);
+        assert!(output.status.success(), "{output:?}");
+        let written = files(&dir.path().join(name));
+        let example = files(&Path::new(here).join("examples/rota"));
+        for (file, text) in &written {
+            let (_, mut expected) = example
+                .iter()
+                .find(|(other, _)| other == file)
+                .unwrap()
+                .clone();
+            for (from, to) in [
+                ("path = \"../..", format!("path = \"{here}")),
+                ("librota", "lib<snake>".to_owned()),
+                ("rota.dll", "<snake>.dll".to_owned()),
+                ("use rota ", "use <snake> ".to_owned()),
+                ("Rota", "<camel>".to_owned()),
+                ("rota", "<plain>".to_owned()),
+                ("<snake>", snake.to_owned()),
+                ("<camel>", camel.to_owned()),
+                ("<plain>", name.to_owned()),
+            ] {
+                expected = expected.replace(from, &to);
+            }
+            assert_eq!(*text, expected, "{name}: {file}");
+        }
+    }
+}
+
+/// What the template depends on or uses cannot be the name of the crate, or of its type.
+#[test]
+fn a_name_that_the_template_needs_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let manifest = include_str!("../examples/rota/Cargo.toml");
+    let dependencies: Vec<&str> = manifest
+        .split("dependencies]")
+        .skip(1)
+        .flat_map(str::lines)
+        .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
+        .collect();
+    assert!(dependencies.contains(&"async-trait"), "{dependencies:?}");
+    let types = ["arc", "source-capabilities", "field-set"];
+    for name in dependencies.iter().chain(&types) {
+        let output = new(dir.path(), &[&name.replace('_', "-")]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {text}");
+        assert!(text.contains("is taken"), "{name}: {text}");
+    }
+    assert!(files(dir.path()).is_empty());
+}
+
 #[test]
 fn without_a_checkout_the_crates_come_from_the_repository_at_this_version() {
     let dir = TempDir::new().unwrap();

@@ -161,20 +161,45 @@ impl Name {
             let (first, rest) = word.split_at(1);
             first.to_ascii_uppercase() + rest
         };
-        Ok(Self {
+        let name = Self {
             plain: name.to_owned(),
             snake: words.join("_"),
             camel: words.iter().map(capital).collect(),
-        })
+        };
+        if name.stands_in_the_template() {
+            return Err(AppError::Usage(format!(
+                "the name `{}` is taken by something that every connector uses; choose another one",
+                name.plain
+            )));
+        }
+        Ok(name)
     }
 
+    /// Whether it is one of the crates that the template depends on, or of the words that its `lib.rs` uses.
+    fn stands_in_the_template(&self) -> bool {
+        let text = |of: &str| TEMPLATE.iter().find(|(file, _)| *file == of);
+        let (manifest, lib) = (text("Cargo.toml"), text("src/lib.rs"));
+        let dependencies = [format!("{} = ", self.plain), format!("{} = ", self.snake)];
+        let depended_on = |line: &str| dependencies.iter().any(|one| line.starts_with(one));
+        manifest.is_some_and(|(_, text)| text.lines().any(depended_on))
+            || lib.is_some_and(|(_, text)| {
+                let code = text.lines().filter(|line| !line.starts_with("//"));
+                code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'))
+                    .any(|word| word == self.camel && word != "Rota")
+            })
+    }
+
+    /// The text with this name. By way of signs that stand in no text: the name itself may hold the example's.
     fn give(&self, text: &str) -> String {
-        text.replace("librota", &format!("lib{}", self.snake))
-            .replace("rota.dll", &format!("{}.dll", self.snake))
-            .replace("use rota ", &format!("use {} ", self.snake))
-            .replace("rota::", &format!("{}::", self.snake))
-            .replace("Rota", &self.camel)
-            .replace("rota", &self.plain)
+        text.replace("librota", "lib\u{1}")
+            .replace("rota.dll", "\u{1}.dll")
+            .replace("use rota ", "use \u{1} ")
+            .replace("rota::", "\u{1}::")
+            .replace("Rota", "\u{2}")
+            .replace("rota", "\u{3}")
+            .replace('\u{1}', &self.snake)
+            .replace('\u{2}', &self.camel)
+            .replace('\u{3}', &self.plain)
     }
 }
 
